@@ -1,0 +1,80 @@
+"""What the device lab says of a release on boards."""
+
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.events._base import Check, Command, Digest, Payload, Slug
+
+
+class BoardClass(StrEnum):
+    """How real a board is. Every measurement carries it."""
+
+    SIMULATED = "simulated"
+    VIRTUAL = "virtual"
+    EMULATED = "emulated"
+    PHYSICAL = "physical"
+
+
+class Parity(StrEnum):
+    """Whether the board's output vectors equal the reference runtime's, bit by bit."""
+
+    BIT_EXACT = "bit-exact"
+    DIFFERS = "differs"
+
+
+class Numerics(StrEnum):
+    """The rounding family of an int8 result: TFLM and CMSIS-NN round twice, LiteRT once."""
+
+    TFLM = "tflm"
+    LITERT = "litert"
+
+
+class BoardResult(BaseModel):
+    """What one board measured of one release."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    board: Slug
+    board_class: BoardClass
+    emulator: str = Field(default="", description="unicorn or qemu, with its version, for emulated boards")
+    flash_bytes: int
+    ram_bytes: int = Field(description="Static RAM plus the stack's high-water mark")
+    stack_bytes: int
+    instructions: int = Field(description="Per inference; counted, never cycles")
+    accuracy: float = Field(ge=0, le=1)
+    inputs: int
+    mismatches: int = Field(description="Output vectors that differ from the reference")
+    parity: Parity
+    numerics: Numerics
+    seconds: float
+
+
+class RunStaging(Command):
+    """Test a release whose data and model were validated."""
+
+    TYPE: ClassVar[str] = "lab.run_staging.v1"
+
+    digest: Digest
+
+
+class CandidateAccepted(Payload):
+    """The release ran on every board it was built for, within its gates."""
+
+    TYPE: ClassVar[str] = "lab.candidate_accepted.v1"
+
+    digest: Digest
+    boards: tuple[BoardResult, ...]
+    checks: tuple[Check, ...] = ()
+
+
+class CandidateRefused(Payload):
+    """A gate failed on a board, or a validator had already rejected the release."""
+
+    TYPE: ClassVar[str] = "lab.candidate_refused.v1"
+
+    digest: Digest
+    reason: str
+    boards: tuple[BoardResult, ...] = ()
+    checks: tuple[Check, ...] = ()

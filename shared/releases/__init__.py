@@ -1,0 +1,1 @@
+"""What a repository declares, and what a release is made of."""

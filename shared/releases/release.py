@@ -1,0 +1,90 @@
+"""The release index: the one document that names everything a release is made of.
+
+Its digest is the release's digest. It holds no time and no host, so the same inputs give the same digest.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.events import Blob, Commit, Slug, Trigger
+from shared.events.device import GoldenVector
+from shared.releases.manifest import Manifest
+
+HISTOGRAM_BINS = 32
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64", val_json_bytes="base64")
+
+
+class Quantisation(_Part):
+    """Affine int8: ``real = scale * (q - zero_point)``."""
+
+    scale: float
+    zero_point: int
+
+
+class ModelFiles(_Part):
+    """The model before and after quantisation."""
+
+    keras: Blob
+    float32: Blob = Field(description=".tflite in float32: the reference for what quantisation costs")
+    int8: Blob = Field(description=".tflite in full int8: what runs on boards")
+    input: Quantisation
+    output: Quantisation
+
+
+class Datasets(_Part):
+    """The data that the release was trained and is judged on."""
+
+    train: Blob
+    test: Blob
+    production: tuple[Blob, ...] = ()
+
+
+class Firmware(_Part):
+    """One board's firmware."""
+
+    board: Slug
+    toolchain: str = Field(description="Compiler, version and optimisation level")
+    image: Blob = Field(description="Signed MCUboot image")
+    elf: Blob
+    sources: Blob = Field(description="The generated C, as a .zip")
+    image_hash: str = Field(description="SHA-256 of the image as MCUboot reports it, hex")
+    version: str = Field(description="As in the image header: major.minor.revision+build")
+    flash_bytes: int
+    ram_bytes: int = Field(description="Static: .data and .bss, without the stack")
+    arena_bytes: int = Field(description="Planned activation memory, part of ram_bytes")
+
+
+class Reference(_Part):
+    """What the input looked like in training: drift is measured against it.
+
+    `counts[channel][bin]` counts the quantised inputs q of the reference dataset with ``(q + 128) >> 3 == bin``.
+    """
+
+    counts: tuple[tuple[int, ...], ...]
+    class_counts: tuple[int, ...] = Field(description="int8 predictions per class on the reference dataset")
+    rows: int
+
+
+class Release(_Part):
+    """A project's model at one commit, trained on given data, built for given boards."""
+
+    project: Slug
+    repository: str
+    commit: Commit
+    trigger: Trigger
+    manifest: Manifest
+    model: ModelFiles
+    datasets: Datasets
+    firmware: tuple[Firmware, ...]
+    reference: Reference
+    golden: GoldenVector
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical JSON whose SHA-256 is the release's digest."""
+        return self.model_dump_json().encode()
+
+    def firmware_for(self, board: str) -> Firmware | None:
+        """Return the firmware built for `board`, if there is one."""
+        return next((firmware for firmware in self.firmware if firmware.board == board), None)
