@@ -51,7 +51,7 @@ class InstallRelease(Command):
     rollout_id: UUID
     device: Slug
     digest: Digest | None = Field(description="The release; none when going back to firmware we did not send")
-    image: Blob
+    image: Blob | None = Field(description="None: the image wanted is still in the board's second slot")
     image_hash: str = Field(description="SHA-256 that MCUboot will report for the image, hex")
     version: str
     golden: GoldenVector | None = None
