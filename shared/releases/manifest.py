@@ -5,12 +5,19 @@ The JSON Schema that editors complete from is generated from these classes into 
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.events import Slug
 from shared.events.dataset import DatasetRole
 
-RelativePath = Annotated[str, StringConstraints(pattern=r"^(?!/)(?!.*(^|/)\.\.(/|$)).+$")]
+
+def _inside(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError("must be a relative path that stays inside its directory")
+    return path
+
+
+RelativePath = Annotated[str, StringConstraints(min_length=1), AfterValidator(_inside)]
 """A path inside the repository, or inside the step's output directory."""
 
 
