@@ -1,0 +1,1 @@
+"""Turns the push webhooks of git forges into `SourcePushed` events."""
