@@ -1,0 +1,1 @@
+"""Judges the data a release was trained on and is judged by."""
