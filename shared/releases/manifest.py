@@ -1,6 +1,6 @@
 """`edgeloop.yaml`: what a model repository declares about itself.
 
-The JSON Schema that editors complete from is generated from these classes into `proto/edgeloop.manifest.v1.json`.
+The JSON Schema that editors complete from is generated from these classes into `proto/edgeloop.manifest.v1.schema.json`.
 """
 
 from typing import Annotated, Literal
