@@ -1,0 +1,215 @@
+"""The gates of a model, as pure functions of what the reference runtimes answered."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.boards import Board
+from shared.events import Check, CheckOutcome
+from shared.events.lab import Numerics
+from shared.releases.manifest import Budget, Gates
+from shared.releases.release import Firmware
+
+_Z_95: Final = 1.959963984540054
+_ROUNDING: Final = 1e-9  # 0.90 - 0.87 is 0.030000000000000027: a limit that is met exactly is met
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What both models answered to the test set.
+
+    Attributes:
+        labels: Class index of each row, shape (rows,).
+        int8: TFLM's output tensors, shape (rows, classes).
+        float32: LiteRT's output tensors, shape (rows, classes).
+        golden: TFLM's output to the golden vector's input.
+    """
+
+    labels: npt.NDArray[np.int64]
+    int8: npt.NDArray[np.int8]
+    float32: npt.NDArray[np.float32]
+    golden: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One board, what may be taken of it, and the firmware built for it."""
+
+    board: Board
+    budget: Budget
+    firmware: Firmware | None
+
+
+def judge(answers: Answers, gates: Gates, classes: int, golden: bytes, fits: Iterable[Fit]) -> tuple[Check, ...]:
+    """Return every gate's answer; `classes` is the number of labels, `golden` the output the release promises."""
+    return (
+        enough_rows(answers, gates),
+        output_classes(answers, classes),
+        int8_accuracy(answers, gates),
+        accuracy_loss(answers, gates),
+        agreement(answers, gates),
+        golden_vector(answers, golden),
+        *(check for fit in fits for check in sizes(fit)),
+    )
+
+
+def passes(checks: Iterable[Check]) -> bool:
+    """Return whether every check passed. Insufficient evidence does not pass."""
+    return all(check.outcome is CheckOutcome.PASSED for check in checks)
+
+
+def enough_rows(answers: Answers, gates: Gates) -> Check:
+    """Too few rows judge nothing."""
+    rows = len(answers.labels)
+    enough = rows >= gates.minimum_rows
+    return Check(
+        name="enough-rows",
+        outcome=CheckOutcome.PASSED if enough else CheckOutcome.INSUFFICIENT_EVIDENCE,
+        observed=f"{rows} test rows",
+        allowed=f"at least {gates.minimum_rows} (gates.minimum_rows)",
+        detail="" if enough else "insufficient evidence does not pass a gate: add recordings to the test set",
+    )
+
+
+def output_classes(answers: Answers, classes: int) -> Check:
+    """The model gives one score for each label."""
+    found = {"int8": answers.int8.shape[1], "float32": answers.float32.shape[1]}
+    right = all(count == classes for count in found.values())
+    return Check(
+        name="output-classes",
+        outcome=_outcome(right),
+        observed=", ".join(f"{name} {count}" for name, count in found.items()),
+        allowed=f"{classes} (labels)",
+        detail="" if right else "give the model's last layer one output for each of labels in edgeloop.yaml",
+    )
+
+
+def int8_accuracy(answers: Answers, gates: Gates) -> Check:
+    """The quantised model is accurate enough. The point estimate decides; the interval says how sure it is."""
+    correct, rows = int((_classes(answers.int8) == answers.labels).sum()), len(answers.labels)
+    low, high = wilson_interval(correct, rows)
+    accuracy = correct / rows if rows else 0.0
+    reached = rows > 0 and accuracy >= gates.accuracy - _ROUNDING
+    return Check(
+        name="int8-accuracy",
+        outcome=_known(rows, reached),
+        observed=f"{accuracy:.4f} ({correct} of {rows}; 95 % interval {low:.4f} to {high:.4f}; {Numerics.TFLM})",
+        allowed=f"at least {gates.accuracy:g} (gates.accuracy)",
+        detail="" if reached else "train longer or on more people, or lower gates.accuracy in edgeloop.yaml",
+    )
+
+
+def accuracy_loss(answers: Answers, gates: Gates) -> Check:
+    """Quantisation did not cost too much."""
+    rows = len(answers.labels)
+    float32, int8 = (_accuracy(outputs, answers.labels) for outputs in (answers.float32, answers.int8))
+    reached = float32 - int8 <= gates.accuracy_loss + _ROUNDING
+    return Check(
+        name="accuracy-loss",
+        outcome=_known(rows, reached),
+        observed=f"{float32 - int8:.4f} ({Numerics.LITERT} float32 {float32:.4f}, {Numerics.TFLM} int8 {int8:.4f})",
+        allowed=f"at most {gates.accuracy_loss:g} (gates.accuracy_loss)",
+        detail="" if reached else "look at the input's range: outliers stretch the scale; then train with quantisation",
+    )
+
+
+def agreement(answers: Answers, gates: Gates) -> Check:
+    """The quantised model answers as the one that was trained."""
+    rows = len(answers.labels)
+    equal = int((_classes(answers.int8) == _classes(answers.float32)).sum())
+    share = equal / rows if rows else 0.0
+    reached = share >= gates.agreement - _ROUNDING
+    return Check(
+        name="int8-float32-agreement",
+        outcome=_known(rows, reached),
+        observed=f"{share:.4f} ({equal} of {rows} equal answers, {Numerics.TFLM} against {Numerics.LITERT})",
+        allowed=f"at least {gates.agreement:g} (gates.agreement)",
+        detail=""
+        if reached
+        else "the models differ where they are unsure: look at the input's range and the layers' scales",
+    )
+
+
+def golden_vector(answers: Answers, promised: bytes) -> Check:
+    """The output that boards are told to expect is what the reference gives."""
+    same = answers.golden == promised
+    return Check(
+        name="golden-vector",
+        outcome=_outcome(same),
+        observed=answers.golden.hex(),
+        allowed=f"{promised.hex()}, bit by bit ({Numerics.TFLM})",
+        detail="" if same else "builder and validator run different versions of tflite-micro: install the pinned one",
+    )
+
+
+def sizes(fit: Fit) -> tuple[Check, ...]:
+    """The board's flash and RAM hold the firmware, within the project's budget."""
+    board, budget, firmware = fit.board, fit.budget, fit.firmware
+    if firmware is None:
+        missing = Check(
+            name=f"firmware-{board.name}",
+            outcome=CheckOutcome.FAILED,
+            observed="no firmware in the release",
+            allowed="one for every board of the manifest",
+            detail="build the commit again; if it stays away, report a fault of the builder",
+        )
+        return (missing,)
+    room = {
+        "flash": (firmware.flash_bytes, board.flash_bytes, budget.flash_bytes, "the board's slot"),
+        "ram": (
+            firmware.ram_bytes,
+            board.ram_bytes - board.stack_bytes,
+            budget.ram_bytes,
+            f"the board's RAM less {board.stack_bytes} of stack",
+        ),
+    }
+    return tuple(
+        _size(f"{what}-{board.name}", needed, available, (budgeted, f"budgets.{board.name}.{what}_bytes"), limit)
+        for what, (needed, available, budgeted, limit) in room.items()
+    )
+
+
+def wilson_interval(correct: int, rows: int) -> tuple[float, float]:
+    """Return the 95 % score interval of a share (Wilson 1927): unlike the normal one it stays within 0 and 1."""
+    if rows == 0:
+        return 0.0, 1.0
+    share, square = correct / rows, _Z_95**2
+    centre = (share + square / (2 * rows)) / (1 + square / rows)
+    half = _Z_95 / (1 + square / rows) * math.sqrt(share * (1 - share) / rows + square / (4 * rows**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _size(name: str, needed: int, available: int, budget: tuple[int | None, str], limit: str) -> Check:
+    budgeted, key = budget
+    allowed, source = (available, limit) if budgeted is None or budgeted > available else (budgeted, key)
+    fits = needed <= allowed
+    return Check(
+        name=name,
+        outcome=_outcome(fits),
+        observed=f"{needed} bytes",
+        allowed=f"at most {allowed} bytes ({source})",
+        detail=""
+        if fits
+        else f"{needed - allowed} bytes too many: use fewer filters, or leave the board out of boards",
+    )
+
+
+def _classes(outputs: npt.NDArray[np.int8] | npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
+    classes: npt.NDArray[np.intp] = np.argmax(outputs, axis=1)
+    return classes
+
+
+def _accuracy(outputs: npt.NDArray[np.int8] | npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
+    return float((_classes(outputs) == labels).mean()) if len(labels) else 0.0
+
+
+def _outcome(passed: bool) -> CheckOutcome:
+    return CheckOutcome.PASSED if passed else CheckOutcome.FAILED
+
+
+def _known(rows: int, passed: bool) -> CheckOutcome:
+    return _outcome(passed) if rows else CheckOutcome.INSUFFICIENT_EVIDENCE
