@@ -1,0 +1,1 @@
+"""Runs validated releases on boards before any fleet sees them."""

@@ -1,0 +1,205 @@
+"""The emulated boards of the lab: a process each, so that cores are used and the event loop stays alive."""
+
+import asyncio
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from services.device_lab_scheduler.domain.acceptance import BoardRun, Mismatch, SecondOpinion
+from shared.boards import Board
+from shared.emulation import EmulatedBoard, EmulationError
+
+Boot = Callable[[bytes, Board], EmulatedBoard]
+
+
+class Emulator(StrEnum):
+    """What stands for the boards."""
+
+    UNICORN = "unicorn"
+    QEMU = "qemu"
+    AUTO = "auto"
+
+
+class BenchError(RuntimeError):
+    """The lab itself failed. It says nothing about the release."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoardJob:
+    """One firmware, the board to run it on, and what to ask of it.
+
+    Attributes:
+        image: The signed MCUboot image, as it will be installed.
+        inputs: Quantised windows, shape (rows, *input shape).
+        labels: Class index of each row, shape (rows,).
+        expected: TFLM's output tensors, shape (rows, classes).
+    """
+
+    image: bytes
+    board: Board
+    golden_input: bytes
+    inputs: npt.NDArray[np.int8]
+    labels: npt.NDArray[np.int64]
+    expected: npt.NDArray[np.int8]
+
+
+class Bench:
+    """Worker processes that live as long as the service, started with the first job."""
+
+    def __init__(self, emulator: Emulator, *, workers: int, board_deadline_s: float) -> None:
+        self._emulator: Final = emulator
+        self._workers: Final = workers
+        self._deadline_s: Final = board_deadline_s
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def run(self, jobs: Sequence[BoardJob]) -> list[BoardRun]:
+        """Run every job; return what the boards did, in the order of `jobs`.
+
+        Raises:
+            BenchError: a worker process died, or a board did not finish in time.
+        """
+        pool = self._open()
+        loop = asyncio.get_running_loop()
+        runs = [loop.run_in_executor(pool, run_on_board, job, self._emulator, self._deadline_s) for job in jobs]
+        try:
+            return await asyncio.gather(*runs)
+        except BrokenExecutor as error:
+            self.close()
+            boards = ", ".join(job.board.name for job in jobs)
+            raise BenchError(
+                f"a lab worker process died while it emulated {boards} ({error}); look for the kernel's OOM killer"
+            ) from error
+        finally:
+            for run in runs:
+                run.cancel()
+
+    def close(self) -> None:
+        """End the worker processes, whatever they are doing."""
+        if self._pool is not None:
+            # ProcessPoolExecutor.kill_workers() is public from Python 3.14 on.
+            workers = list((self._pool._processes or {}).values())  # noqa: SLF001 - see above
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+            for worker in workers:
+                worker.kill()
+
+    def _open(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self._workers, mp_context=multiprocessing.get_context("spawn"), initializer=_die_with_parent
+            )
+        return self._pool
+
+
+def run_on_board(job: BoardJob, emulator: Emulator, deadline_s: float) -> BoardRun:
+    """Run one firmware image on an emulated board: smoke test, then every row.
+
+    Raises:
+        BenchError: the board was not through after `deadline_s` seconds.
+    """
+    started = time.monotonic()
+    run = BoardRun(board=job.board.name)
+    try:
+        run = _smoke_test(run, job, _counting(emulator))
+        run = _acceptance_test(run, job, _fast(emulator), started + deadline_s)
+    except EmulationError as error:
+        run = replace(run, fault=str(error))
+    if emulator is Emulator.AUTO and not run.fault:
+        run = replace(run, second_opinion=_second_opinion(job))
+    return replace(run, seconds=time.monotonic() - started)
+
+
+def _smoke_test(run: BoardRun, job: BoardJob, boot: Boot) -> BoardRun:
+    with closing(boot(job.image, job.board)) as board:
+        answer = board.infer(job.golden_input)
+        return replace(
+            run,
+            emulator=board.emulator,
+            model_digest=board.info.model_digest,
+            golden_output=answer.output,
+            instructions=answer.instructions or 0,
+        )
+
+
+def _acceptance_test(run: BoardRun, job: BoardJob, boot: Boot, deadline: float) -> BoardRun:
+    correct = mismatches = 0
+    first: Mismatch | None = None
+    with closing(boot(job.image, job.board)) as board:
+        for row, window in enumerate(job.inputs):
+            if time.monotonic() > deadline:
+                raise BenchError(
+                    f"{job.board.name} had answered {row} of {len(job.inputs)} rows when its time was over; "
+                    "raise EDGELOOP_LAB_BOARD_DEADLINE_S, or give the lab fewer workers than cores"
+                )
+            try:
+                output = board.infer(window.tobytes()).output
+            except EmulationError as error:
+                raise EmulationError(f"test row {row}: {error}") from error
+            expected = job.expected[row].tobytes()
+            if output != expected:
+                mismatches += 1
+                first = first or Mismatch(row, expected.hex(), output.hex())
+            correct += int(np.argmax(np.frombuffer(output, dtype=np.int8)) == job.labels[row])
+        return replace(
+            run,
+            inputs=len(job.inputs),
+            correct=correct,
+            mismatches=mismatches,
+            first_mismatch=first,
+            stack_bytes=board.stack_bytes(),
+        )
+
+
+def _second_opinion(job: BoardJob) -> SecondOpinion | None:
+    """Repeat the smoke test on QEMU, where it is installed."""
+    from shared.emulation.on_qemu import EmulatorMissingError, boot_qemu  # noqa: PLC0415 - only where it is asked for
+
+    try:
+        with closing(boot_qemu(job.image, job.board)) as board:
+            answer = board.infer(job.golden_input)
+            return SecondOpinion(board.emulator, answer.output, answer.instructions)
+    except EmulatorMissingError:
+        return None
+    except EmulationError as error:
+        return SecondOpinion("qemu", b"", None, fault=str(error))
+
+
+def _counting(emulator: Emulator) -> Boot:
+    """Counting instructions slows Unicorn down, so that only the smoke test does it."""
+    if emulator is Emulator.QEMU:
+        return _fast(emulator)
+    from shared.emulation.on_unicorn import boot_unicorn  # noqa: PLC0415 - keeps Unicorn out of the service's process
+
+    return lambda image, board: boot_unicorn(image, board, count_instructions=True)
+
+
+def _fast(emulator: Emulator) -> Boot:
+    if emulator is Emulator.QEMU:
+        from shared.emulation.on_qemu import boot_qemu  # noqa: PLC0415 - as above
+
+        return boot_qemu
+    from shared.emulation.on_unicorn import boot_unicorn  # noqa: PLC0415 - as above
+
+    return boot_unicorn
+
+
+def _die_with_parent() -> None:
+    """Leave when the service is gone, even by SIGKILL: an orphan would wait for jobs for ever."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()

@@ -1,0 +1,244 @@
+"""The gates of a release on boards: what each board did, judged.
+
+Smoke test: it boots, says which model it carries, and answers the golden vector with the promised bits. Acceptance
+test: every row of the test set, compared bit by bit with TFLM, and the accuracy, the RAM and the stack that came of it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from services.device_lab_scheduler.domain.candidates import explain
+from shared.boards import Board
+from shared.events import Check, CheckOutcome
+from shared.events.lab import BoardClass, BoardResult, CandidateAccepted, CandidateRefused, Numerics, Parity
+from shared.releases.manifest import Budget, Gates
+
+INSTRUCTIONS_TOLERANCE: Final = 0.01
+"""Between emulators: QEMU's count is a timer's, and holds the UART's polling around the inference."""
+
+_ROUNDING: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """The first output vector that differs from the reference."""
+
+    row: int
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecondOpinion:
+    """The smoke test on another emulator."""
+
+    emulator: str
+    output: bytes
+    instructions: int | None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BoardRun:
+    """What one board did with one firmware image.
+
+    Attributes:
+        fault: Why the board stopped, with its program counter and the row; empty when it ran to the end.
+        instructions: Of the golden vector's inference.
+        inputs: Rows that were answered; `correct` and `mismatches` count among them.
+    """
+
+    board: str
+    emulator: str = ""
+    fault: str = ""
+    model_digest: str = ""
+    golden_output: bytes = b""
+    instructions: int = 0
+    inputs: int = 0
+    correct: int = 0
+    mismatches: int = 0
+    first_mismatch: Mismatch | None = None
+    stack_bytes: int = 0
+    seconds: float = 0.0
+    second_opinion: SecondOpinion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a board's run is held against."""
+
+    board: Board
+    budget: Budget
+    gates: Gates
+    model_digest: str
+    golden_output: bytes
+    flash_bytes: int
+    static_ram_bytes: int
+
+
+def judge_candidate(
+    project: str, digest: str, runs: Sequence[tuple[BoardRun, Expectation]]
+) -> CandidateAccepted | CandidateRefused:
+    """Return the lab's last word on a release, from all of its boards."""
+    checks = tuple(check for run, expected in runs for check in judge_board(run, expected))
+    results = tuple(measured(run, expected) for run, expected in runs if not run.fault)
+    if _passes(checks):
+        return CandidateAccepted(project=project, digest=digest, boards=results, checks=checks)
+    return CandidateRefused(project=project, digest=digest, reason=explain(checks), boards=results, checks=checks)
+
+
+def judge_board(run: BoardRun, expected: Expectation) -> tuple[Check, ...]:
+    """Return the answers of one board's gates; a board that faulted has only that to say."""
+    if run.fault:
+        return (_ran_to_the_end(run),)
+    opinion = run.second_opinion
+    return (
+        _ran_to_the_end(run),
+        _model(run, expected),
+        _golden(run, expected),
+        _parity(run),
+        _accuracy(run, expected),
+        _stack(run, expected),
+        _ram(run, expected),
+        *((_cross_check(run, opinion),) if opinion else ()),
+    )
+
+
+def measured(run: BoardRun, expected: Expectation) -> BoardResult:
+    """Return what a completed run measured, as the event says it."""
+    return BoardResult(
+        board=run.board,
+        board_class=BoardClass.EMULATED,
+        emulator=run.emulator,
+        flash_bytes=expected.flash_bytes,
+        ram_bytes=expected.static_ram_bytes + run.stack_bytes,
+        stack_bytes=run.stack_bytes,
+        instructions=run.instructions,
+        accuracy=run.correct / run.inputs if run.inputs else 0.0,
+        inputs=run.inputs,
+        mismatches=run.mismatches,
+        parity=Parity.DIFFERS if run.mismatches else Parity.BIT_EXACT,
+        numerics=Numerics.TFLM,
+        seconds=round(run.seconds, 3),
+    )
+
+
+def _ran_to_the_end(run: BoardRun) -> Check:
+    return Check(
+        name=f"runs-{run.board}",
+        outcome=_outcome(not run.fault),
+        observed=run.fault or f"booted and answered {run.inputs} inputs ({run.emulator})",
+        allowed="boots and answers every input without a fault",
+        detail=f"find the program counter in the release's {run.board} ELF (arm-none-eabi-addr2line -fe)"
+        if run.fault
+        else "",
+    )
+
+
+def _model(run: BoardRun, expected: Expectation) -> Check:
+    same = run.model_digest == expected.model_digest
+    return Check(
+        name=f"model-{run.board}",
+        outcome=_outcome(same),
+        observed=run.model_digest,
+        allowed=f"{expected.model_digest} (the release's int8 model)",
+        detail="" if same else "the image was built from another model: build the commit again",
+    )
+
+
+def _golden(run: BoardRun, expected: Expectation) -> Check:
+    same = run.golden_output == expected.golden_output
+    return Check(
+        name=f"golden-{run.board}",
+        outcome=_outcome(same),
+        observed=run.golden_output.hex(),
+        allowed=f"{expected.golden_output.hex()}, bit by bit",
+        detail=""
+        if same
+        else "the image does not compute the release's model: build it again, then look at its kernels",
+    )
+
+
+def _parity(run: BoardRun) -> Check:
+    first = run.first_mismatch
+    return Check(
+        name=f"parity-{run.board}",
+        outcome=_known(run, run.mismatches == 0),
+        observed=f"{run.mismatches} of {run.inputs} output vectors differ from {Numerics.TFLM}",
+        allowed="0, bit by bit",
+        detail=f"test row {first.row}: {first.found} instead of {first.expected}; compare the layers of this row"
+        if first
+        else "",
+    )
+
+
+def _accuracy(run: BoardRun, expected: Expectation) -> Check:
+    accuracy = run.correct / run.inputs if run.inputs else 0.0
+    reached = accuracy >= expected.gates.accuracy - _ROUNDING
+    return Check(
+        name=f"accuracy-{run.board}",
+        outcome=_known(run, reached),
+        observed=f"{accuracy:.4f} ({run.correct} of {run.inputs})",
+        allowed=f"at least {expected.gates.accuracy:g} (gates.accuracy)",
+        detail="" if reached else "if parity holds, the model itself is not accurate enough",
+    )
+
+
+def _stack(run: BoardRun, expected: Expectation) -> Check:
+    reserved = expected.board.stack_bytes
+    fits = run.stack_bytes < reserved
+    return Check(
+        name=f"stack-{run.board}",
+        outcome=_outcome(fits),
+        observed=f"{run.stack_bytes} bytes at the high-water mark",
+        allowed=f"less than the {reserved} bytes reserved",
+        detail="" if fits else "it may have run over: move large locals of the kernels into the arena",
+    )
+
+
+def _ram(run: BoardRun, expected: Expectation) -> Check:
+    needed = expected.static_ram_bytes + run.stack_bytes
+    budget = expected.budget.ram_bytes
+    size = expected.board.ram_bytes
+    allowed, source = (
+        (size, "the board's RAM") if budget is None or budget > size else (budget, f"budgets.{run.board}.ram_bytes")
+    )
+    fits = needed <= allowed
+    return Check(
+        name=f"ram-{run.board}",
+        outcome=_outcome(fits),
+        observed=f"{needed} bytes: {expected.static_ram_bytes} static and {run.stack_bytes} of stack",
+        allowed=f"at most {allowed} bytes ({source})",
+        detail=""
+        if fits
+        else f"{needed - allowed} bytes too many: smaller activations, or leave the board out of boards",
+    )
+
+
+def _cross_check(run: BoardRun, opinion: SecondOpinion) -> Check:
+    counted = opinion.instructions
+    near = counted is None or abs(counted - run.instructions) <= INSTRUCTIONS_TOLERANCE * run.instructions
+    agrees = not opinion.fault and opinion.output == run.golden_output and near
+    return Check(
+        name=f"cross-check-{run.board}",
+        outcome=_outcome(agrees),
+        observed=opinion.fault or f"{opinion.emulator}: output {opinion.output.hex()}, {counted} instructions",
+        allowed=f"{run.emulator}'s output {run.golden_output.hex()}, {run.instructions} instructions within "
+        f"{INSTRUCTIONS_TOLERANCE:.0%}",
+        detail=""
+        if agrees
+        else "the emulators disagree: the firmware relies on something that one of them models otherwise",
+    )
+
+
+def _passes(checks: Iterable[Check]) -> bool:
+    return all(check.outcome is CheckOutcome.PASSED for check in checks)
+
+
+def _outcome(passed: bool) -> CheckOutcome:
+    return CheckOutcome.PASSED if passed else CheckOutcome.FAILED
+
+
+def _known(run: BoardRun, passed: bool) -> CheckOutcome:
+    return _outcome(passed) if run.inputs else CheckOutcome.INSUFFICIENT_EVIDENCE

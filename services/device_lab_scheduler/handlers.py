@@ -1,0 +1,159 @@
+"""Joins the validators' verdicts, then runs the release on every board it was built for."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+
+from services.device_lab_scheduler.bench import BenchError, BoardJob, Emulator
+from services.device_lab_scheduler.domain.acceptance import BoardRun, Expectation, judge_candidate
+from services.device_lab_scheduler.domain.candidates import Refuse, Stage, Validator, Verdict, join
+from services.device_lab_scheduler.store import find_result, keep_result, load_candidate, save_candidate
+from shared.boards import board_named
+from shared.bus.outcomes import Retry
+from shared.events import CheckOutcome, Event
+from shared.events.lab import CandidateAccepted, CandidateRefused, RunStaging
+from shared.events.validation import DataRejected, DataValidated, ModelRejected, ModelValidated
+from shared.inference import ReferenceMissingError
+from shared.inference.tflm import tflm_outputs
+from shared.releases.datasets import read_dataset
+from shared.releases.histograms import quantise
+from shared.releases.manifest import Budget
+from shared.releases.release import Firmware, Release
+from shared.runtime.handlers import Emissions, Route, Transaction, handles, works_on
+from shared.store import Blobs, Store, load_release
+
+RECEIVER: Final = "device-lab-scheduler"
+
+_PROCEDURE: Final = "staging-1"
+"""Grows when the tests change: results of another procedure are not reused."""
+
+_LAB_BROKEN_DELAY_S: Final = 15.0
+_RUNTIME_MISSING_DELAY_S: Final = 60.0
+
+
+class Boards(Protocol):
+    """Where firmware is run."""
+
+    async def run(self, jobs: Sequence[BoardJob]) -> list[BoardRun]:
+        """Run every job. Raises BenchError when the lab itself fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What the handlers need."""
+
+    blobs: Blobs
+    store: Store
+    boards: Boards
+    emulator: Emulator
+
+
+AnyVerdict = DataValidated | DataRejected | ModelValidated | ModelRejected
+
+
+@handles(DataValidated, emits=(RunStaging, CandidateRefused))
+async def note_valid_data(event: Event[DataValidated], _deps: Deps, tx: Transaction) -> Emissions:
+    """The data may be trusted."""
+    return _join(event, Verdict(Validator.DATA, passed=True), tx)
+
+
+@handles(DataRejected, emits=(CandidateRefused,))
+async def note_rejected_data(event: Event[DataRejected], _deps: Deps, tx: Transaction) -> Emissions:
+    """The data may not be trusted."""
+    return _join(event, _rejection(Validator.DATA, event.data), tx)
+
+
+@handles(ModelValidated, emits=(RunStaging, CandidateRefused))
+async def note_valid_model(event: Event[ModelValidated], _deps: Deps, tx: Transaction) -> Emissions:
+    """The model reached its gates."""
+    return _join(event, Verdict(Validator.MODEL, passed=True), tx)
+
+
+@handles(ModelRejected, emits=(CandidateRefused,))
+async def note_rejected_model(event: Event[ModelRejected], _deps: Deps, tx: Transaction) -> Emissions:
+    """The model did not reach its gates."""
+    return _join(event, _rejection(Validator.MODEL, event.data), tx)
+
+
+@works_on(RunStaging, emits=(CandidateAccepted, CandidateRefused), key=lambda order: order.digest)
+async def run_staging(event: Event[RunStaging], deps: Deps) -> Emissions:
+    """Test the release on boards, unless the very same release was tested before."""
+    order = event.data
+    procedure = f"{_PROCEDURE}/{deps.emulator}"
+    async with deps.store.transaction() as tx:
+        known = find_result(tx, order.digest, procedure)
+    if known is not None:
+        return [known.model_copy(update={"project": order.project})]
+    release = await load_release(deps.blobs, order.digest)
+    try:
+        runs = await deps.boards.run(await _jobs(release, deps.blobs))
+    except BenchError as error:
+        raise Retry(str(error), delay_s=_LAB_BROKEN_DELAY_S) from error
+    except ReferenceMissingError as error:
+        raise Retry(str(error), delay_s=_RUNTIME_MISSING_DELAY_S) from error
+    expectations = [_expectation(release, firmware) for firmware in release.firmware]
+    result = judge_candidate(order.project, order.digest, list(zip(runs, expectations, strict=True)))
+    async with deps.store.transaction() as tx:
+        keep_result(tx, procedure, result)
+    return [result]
+
+
+ROUTES: Final[tuple[Route, ...]] = (
+    note_valid_data,
+    note_rejected_data,
+    note_valid_model,
+    note_rejected_model,
+    run_staging,
+)
+
+
+def _join(event: Event[AnyVerdict], verdict: Verdict, tx: Transaction) -> Emissions:
+    project, digest, run_id = event.data.project, event.data.digest, event.correlationid
+    before = load_candidate(tx, run_id, digest)
+    after, decision = join(before, verdict)
+    if after is not before:
+        save_candidate(tx, run_id, digest, after)
+    match decision:
+        case Stage():
+            return [RunStaging(project=project, receiver=RECEIVER, digest=digest)]
+        case Refuse(reason, checks):
+            return [CandidateRefused(project=project, digest=digest, reason=reason, checks=checks)]
+        case None:
+            return []
+
+
+def _rejection(validator: Validator, said: DataRejected | ModelRejected) -> Verdict:
+    failed = tuple(check for check in said.checks if check.outcome is not CheckOutcome.PASSED)
+    return Verdict(validator, passed=False, failed=failed)
+
+
+async def _jobs(release: Release, blobs: Blobs) -> list[BoardJob]:
+    test = read_dataset(await blobs.get(release.datasets.test.digest), name="test")
+    inputs = quantise(test.x, release.model.input)
+    expected = await asyncio.to_thread(tflm_outputs, await blobs.get(release.model.int8.digest), inputs)
+    return [
+        BoardJob(
+            image=await blobs.get(firmware.image.digest),
+            board=board_named(firmware.board),
+            golden_input=release.golden.input,
+            inputs=np.ascontiguousarray(inputs),
+            labels=test.y,
+            expected=expected,
+        )
+        for firmware in release.firmware
+    ]
+
+
+def _expectation(release: Release, firmware: Firmware) -> Expectation:
+    return Expectation(
+        board=board_named(firmware.board),
+        budget=release.manifest.budgets.get(firmware.board, Budget()),
+        gates=release.manifest.gates,
+        model_digest=release.model.int8.digest,
+        golden_output=release.golden.output,
+        flash_bytes=firmware.flash_bytes,
+        static_ram_bytes=firmware.ram_bytes,
+    )
