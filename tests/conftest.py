@@ -1,0 +1,34 @@
+"""Fixtures for every test: a private NATS server costs 13 ms."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from nats.aio.client import Client
+
+from shared.bus import EmbeddedServer, connect, ensure_streams
+
+# Shared machines are slow at times: a deadline per example would only make tests flicker.
+settings.register_profile(
+    "edgeloop", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("edgeloop")
+
+
+@pytest.fixture
+def nats_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A private, empty NATS server that a test may kill and start again."""
+    server = EmbeddedServer(tmp_path / "nats")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def nc(nats_server: EmbeddedServer) -> AsyncIterator[Client]:
+    """A connection to the private server, with our streams."""
+    client = await connect(nats_server.url, name="test")
+    await ensure_streams(client.jetstream())
+    yield client
+    await client.close()
