@@ -1,0 +1,1 @@
+"""Virtual boards: SMP over UDP, MCUboot's two slots in files, and the real model, executed."""

@@ -1,0 +1,75 @@
+"""`python -m device_gateway.virtual`: run the boards that EDGELOOP_VIRTUAL_CONFIG lists until SIGTERM."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+
+import uvicorn
+from pydantic import ValidationError
+
+from device_gateway.images import ImageError
+from device_gateway.virtual.api import application
+from device_gateway.virtual.flash import FlashError
+from device_gateway.virtual.host import HOST, Host, running_host
+from device_gateway.virtual.settings import VirtualConfig, VirtualSettings
+from device_gateway.virtual.world import WorldError
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: uvicorn raises them again when it ends, which would look like a crash."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(config: VirtualConfig) -> None:
+    """Run the boards and their HTTP interface until SIGTERM or SIGINT."""
+    listener = socket.create_server((HOST, config.http_port))
+    async with running_host(config) as host:
+        server = _Server(uvicorn.Config(application(host), log_config=None, lifespan="off", access_log=False))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, setattr, server, "should_exit", True)
+        _write_state(config, host, listener.getsockname()[1])
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            config.state.unlink(missing_ok=True)
+
+
+def _write_state(config: VirtualConfig, host: Host, port: int) -> None:
+    """Say what runs where, all at once: whoever sees the file sees it whole."""
+    state = {
+        "pid": os.getpid(),
+        "http": f"http://{HOST}:{port}",
+        "name": "virtual_boards",
+        "project": config.project,
+        "boards": host.describe(),
+    }
+    config.state.parent.mkdir(parents=True, exist_ok=True)
+    scratch = config.state.with_suffix(".new")
+    scratch.write_text(json.dumps(state, indent=2))
+    scratch.replace(config.state)
+
+
+def main() -> int:
+    """Return 0 after a graceful end, 2 for a configuration that cannot be used."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    try:
+        config = VirtualConfig.read(VirtualSettings().virtual_config)
+        asyncio.run(serve(config))
+    except (ValidationError, ImageError, WorldError, FlashError, OSError) as error:
+        sys.stderr.write(f"virtual boards: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
