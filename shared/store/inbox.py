@@ -23,7 +23,7 @@ _known = select(_inbox.c.event_id).where(
 )
 _add = _inbox.insert()
 
-KEEP: Final = timedelta(days=30)
+KEEP: Final = timedelta(days=45)
 """Longer than any stream keeps an event, so that no redelivery outlives its inbox row."""
 
 

@@ -1,0 +1,110 @@
+"""From a routing table to durable consumers.
+
+All short handlers of a stream share one durable named after the service, so that a service sees its events in the
+order in which they were said. Each worker has a durable of its own, so that a long build holds nothing up.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from nats.aio.client import Client
+
+from shared.bus import COMMANDS, EVENTS, TELEMETRY, Consumer, ConsumerSpec, Delivery, Outcome, ensure_consumer
+from shared.events import Command, Payload
+from shared.events.catalogue import subject_filter
+from shared.observability.metrics import EVENTS_HANDLED
+from shared.runtime.handlers import Handler, Route, Worker
+from shared.runtime.processing import LongWork, Pipeline, TransactionalGroup
+from shared.telemetry import TELEMETRY_ROOT, Telemetry
+
+GROUP_SIZE = 64
+"""Events that may share a commit: enough to share an fsync, few enough to repeat cheaply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One durable consumer and what runs on it."""
+
+    name: str
+    run: Callable[[], Coroutine[Any, Any, None]]
+    drain: Callable[[], Coroutine[Any, Any, None]]
+
+
+async def lanes_of(
+    routes: Sequence[Route], *, receiver: str, nc: Client, pipeline: Pipeline, deps: object
+) -> list[Lane]:
+    """Make or compare the durable consumers that `routes` need, and return what runs on each.
+
+    Raises:
+        TopologyError: a consumer on the server differs in a way that cannot be changed in place.
+    """
+    service = pipeline.service
+    handlers = [route for route in routes if isinstance(route, Handler)]
+    lanes = []
+    for stream, group in groupby(
+        sorted(handlers, key=lambda h: stream_of(h.consumes)), lambda h: stream_of(h.consumes)
+    ):
+        together = list(group)
+        spec = ConsumerSpec(
+            stream,
+            service,
+            tuple(_filter(handler.consumes, receiver) for handler in together),
+            max_attempts=max(handler.max_attempts for handler in together),
+        )
+        lanes.append(await _short_lane(spec, together, nc, pipeline, deps))
+    for worker in routes:
+        if isinstance(worker, Worker):
+            action = worker.consumes.TYPE.split(".")[1].replace("_", "-")
+            spec = ConsumerSpec(
+                stream_of(worker.consumes),
+                f"{service}-{action}" if not issubclass(worker.consumes, Command) else f"{receiver}-{action}",
+                (_filter(worker.consumes, receiver),),
+                max_attempts=worker.max_attempts,
+                max_ack_pending=max(4 * worker.concurrency, 16),
+            )
+            lanes.append(await _long_lane(spec, worker, nc, pipeline, deps))
+    return lanes
+
+
+async def _short_lane(
+    spec: ConsumerSpec, handlers: Sequence[Handler], nc: Client, pipeline: Pipeline, deps: object
+) -> Lane:
+    await ensure_consumer(nc.jetstream(), spec)
+    consumer = Consumer(nc, spec, batch=GROUP_SIZE, on_settled=_counting(pipeline.service))
+    group = TransactionalGroup(pipeline, spec.name, {handler.consumes: handler for handler in handlers}, deps)
+    return Lane(f"{spec.stream}/{spec.name}", lambda: consumer.run_batches(group), consumer.drain)
+
+
+async def _long_lane(spec: ConsumerSpec, worker: Worker, nc: Client, pipeline: Pipeline, deps: object) -> Lane:
+    await ensure_consumer(nc.jetstream(), spec)
+    consumer = Consumer(nc, spec, batch=2 * worker.concurrency, on_settled=_counting(pipeline.service))
+    work = LongWork(pipeline, spec.name, worker, deps)
+    return Lane(
+        f"{spec.stream}/{spec.name}",
+        lambda: consumer.run_concurrently(
+            work, concurrency=worker.concurrency, key=work.key if worker.key is not None else None
+        ),
+        consumer.drain,
+    )
+
+
+def stream_of(consumes: type[Payload] | type[Telemetry]) -> str:
+    """Return the name of the stream that carries a payload type, or telemetry."""
+    if consumes is Telemetry:
+        return TELEMETRY.name
+    return COMMANDS.name if issubclass(consumes, Command) else EVENTS.name
+
+
+def _filter(consumes: type[Payload] | type[Telemetry], receiver: str) -> str:
+    if not issubclass(consumes, Payload):
+        return f"{TELEMETRY_ROOT}.>"
+    return subject_filter(consumes, receiver if issubclass(consumes, Command) else "*")
+
+
+def _counting(service: str) -> Callable[[Delivery, Outcome], None]:
+    def count(delivery: Delivery, outcome: Outcome) -> None:
+        EVENTS_HANDLED.labels(service, delivery.consumer, type(outcome).__name__).inc()
+
+    return count
