@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.data_validator.domain import Evidence, judge, passes
+from services.data_validator.metrics import count
 from shared.events import Check, CheckOutcome, Event
 from shared.events.artifact import ArtifactBuilt
 from shared.events.validation import DataRejected, DataValidated
@@ -29,6 +30,7 @@ async def validate_data(event: Event[ArtifactBuilt], deps: Deps) -> Emissions:
     files = release.datasets
     blobs = [await deps.blobs.get(blob.digest) for blob in (files.train, files.test, *files.production)]
     checks = await asyncio.to_thread(_judge, release, blobs)
+    count(checks)
     verdict = DataValidated if passes(checks) else DataRejected
     return [verdict(project=built.project, digest=built.digest, checks=checks)]
 

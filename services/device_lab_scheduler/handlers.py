@@ -10,6 +10,7 @@ import numpy as np
 from services.device_lab_scheduler.bench import BenchError, BoardJob, Emulator
 from services.device_lab_scheduler.domain.acceptance import BoardRun, Expectation, judge_candidate
 from services.device_lab_scheduler.domain.candidates import Refuse, Stage, Validator, Verdict, join
+from services.device_lab_scheduler.metrics import count_infrastructure_failure, count_result, count_runs
 from services.device_lab_scheduler.store import find_result, keep_result, load_candidate, save_candidate
 from shared.boards import board_named
 from shared.bus.outcomes import Retry
@@ -86,16 +87,20 @@ async def run_staging(event: Event[RunStaging], deps: Deps) -> Emissions:
     async with deps.store.transaction() as tx:
         known = find_result(tx, order.digest, procedure)
     if known is not None:
+        count_result(known, reused=True)
         return [known.model_copy(update={"project": order.project})]
     release = await load_release(deps.blobs, order.digest)
     try:
         runs = await deps.boards.run(await _jobs(release, deps.blobs))
     except BenchError as error:
+        count_infrastructure_failure()
         raise Retry(str(error), delay_s=_LAB_BROKEN_DELAY_S) from error
     except ReferenceMissingError as error:
         raise Retry(str(error), delay_s=_RUNTIME_MISSING_DELAY_S) from error
+    count_runs(runs)
     expectations = [_expectation(release, firmware) for firmware in release.firmware]
     result = judge_candidate(order.project, order.digest, list(zip(runs, expectations, strict=True)))
+    count_result(result, reused=False)
     async with deps.store.transaction() as tx:
         keep_result(tx, procedure, result)
     return [result]

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.model_validator.domain import Answers, Fit, judge, passes
+from services.model_validator.metrics import count
 from shared.boards import board_named
 from shared.bus.outcomes import Retry
 from shared.events import Check, CheckOutcome, Event
@@ -44,6 +45,7 @@ async def validate_model(event: Event[ArtifactBuilt], deps: Deps) -> Emissions:
         checks = await asyncio.to_thread(_judge, release, test, int8, float32)
     except ReferenceMissingError as error:
         raise Retry(str(error), delay_s=_RUNTIME_MISSING_DELAY_S) from error
+    count(checks)
     verdict = ModelValidated if passes(checks) else ModelRejected
     return [verdict(project=built.project, digest=built.digest, checks=checks)]
 

@@ -1,23 +1,16 @@
-"""Writes the models in this folder: a tiny gesture classifier that trains in a second. Run it with the builder's extra.
+"""Writes the models in this folder: a tiny gesture classifier that trains in a second. Run it with the builder's extra:
+``python -m tests.data.gestures.make``.
 
-Windows of 20 samples of 3 axes; three classes that differ in frequency. Kept as files because importing TensorFlow takes
-longer than all the tests that need them.
+Windows of 20 samples of 3 axes; three classes that differ in frequency. Kept as files because importing TensorFlow
+takes longer than all the tests that need them.
 """
 
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-
-def windows(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    y = np.arange(rows) % 3
-    phase = generator.uniform(0, 2 * np.pi, (rows, 1, 3))
-    time = np.arange(20)[None, :, None]
-    x = np.sin(phase + time * (0.3 + 0.6 * y)[:, None, None]) + generator.normal(0, 0.3, (rows, 20, 3))
-    return x.astype(np.float32), y
+from tests.data.gestures.release import windows
 
 
 def network(batch: int | None) -> keras.Model:
