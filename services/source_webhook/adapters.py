@@ -1,13 +1,13 @@
 """The HTTP side: bytes in within a limit, a checked delivery onto the bus, a status code that the forge understands."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, assert_never
 from uuid import UUID
 
-import structlog
 from prometheus_client import Counter
 from pydantic import SecretStr
 from starlette.requests import ClientDisconnect, Request
@@ -30,7 +30,7 @@ from shared.events import Payload
 
 RETRY_AFTER_S: Final = 5
 
-_log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 _deliveries = Counter(
     "edgeloop_webhook_deliveries", "Webhook deliveries by how they were answered", ["forge", "status"]
 )
@@ -89,13 +89,13 @@ async def _answer(deps: Deps, dialect: Dialect, request: Request) -> JSONRespons
         meaning = read_webhook(dialect, headers, body)
     except tuple(_STATUS) as error:
         status = _STATUS[type(error)]
-        _log.warning("delivery refused", forge=dialect.forge, status=status, reason=str(error))
+        log.warning("delivery refused", extra={"forge": dialect.forge, "status": status, "reason": str(error)})
         return JSONResponse({"error": str(error)}, status_code=status)
     match meaning:
         case Ping():
             return JSONResponse({"pong": True})
         case Ignored(reason):
-            _log.info("delivery ignored", forge=dialect.forge, reason=reason)
+            log.info("delivery ignored", extra={"forge": dialect.forge, "reason": reason})
             return JSONResponse({"ignored": reason}, status_code=202)
         case Push():
             return await _publish(deps, meaning)
@@ -109,13 +109,13 @@ async def _publish(deps: Deps, push: Push) -> JSONResponse:
         async with asyncio.timeout(deps.publish_timeout_s):
             duplicate = await deps.publisher.publish(payload, event_id=push.event_id, run_id=push.run_id)
     except Exception as error:  # noqa: BLE001 - whatever the bus raised, only a redelivery by the forge mends it
-        _log.warning("push not published", forge=payload.forge, delivery=payload.delivery, error=repr(error))
+        log.warning("push not published", extra={"delivery": payload.delivery, "error": repr(error)})
         return JSONResponse(
             {"error": "the event bus is not reachable; deliver again later"},
             status_code=503,
             headers={"Retry-After": str(RETRY_AFTER_S)},
         )
-    _log.info("push published", project=payload.project, commit=payload.commit, duplicate=duplicate)
+    log.info("push published", extra={"run_id": str(push.run_id), "commit": payload.commit, "duplicate": duplicate})
     answer: dict[str, object] = {"run_id": str(push.run_id), "project": payload.project, "commit": payload.commit}
     return JSONResponse(answer | {"duplicate": True} if duplicate else answer, status_code=202)
 

@@ -1,0 +1,84 @@
+"""The entry point: the tree of commands, and what becomes of errors."""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from edgeloop.commands import data, demo, dlq, doctor, hook, run, up
+from edgeloop.errors import EdgeloopError, ExitCode, InfrastructureError
+from edgeloop.terminal import print_error
+from shared.bus.errors import BusError
+
+app = typer.Typer(
+    name="edgeloop",
+    help="TinyML operations: from a git push to boards, and back.\n\n"
+    "Exit codes: 0 ok, 1 the work failed a gate, 2 usage or bad input, 3 infrastructure.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("up")(up.up)
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+app.add_typer(run.app, name="run")
+app.add_typer(dlq.app, name="dlq")
+app.add_typer(hook.app, name="hook")
+app.add_typer(data.app, name="data")
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"edgeloop {version('edgeloop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command; `execute` reads --debug."""
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code. A user sees one message, not a traceback, unless --debug."""
+    debug, as_json = "--debug" in arguments, "--json" in arguments
+    ordered = ["--debug", *(argument for argument in arguments if argument != "--debug")] if debug else arguments
+    try:
+        app(args=list(ordered), prog_name="edgeloop")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else ExitCode.OK
+    except KeyboardInterrupt:
+        return 130  # what a shell reports for SIGINT
+    except (EdgeloopError, BusError) as error:
+        known = error if isinstance(error, EdgeloopError) else _of_bus(error)
+        print_error(known, as_json=as_json)
+        if debug:
+            Console(stderr=True).print_exception()
+        return known.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        unexpected = InfrastructureError(
+            f"unexpected {type(error).__name__}: {error}", next_step="the same command with --debug shows where"
+        )
+        print_error(unexpected, as_json=as_json)
+        return ExitCode.INFRASTRUCTURE
+    return ExitCode.OK
+
+
+def main() -> None:
+    """Run ``edgeloop``."""
+    sys.exit(execute(sys.argv[1:]))
+
+
+def _of_bus(error: BusError) -> InfrastructureError:
+    message, _, next_step = str(error).partition(" Next: ")
+    return InfrastructureError(message, next_step=next_step)

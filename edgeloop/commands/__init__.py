@@ -1,0 +1,1 @@
+"""One module a command: options in, a function elsewhere called, the result printed."""

@@ -1,0 +1,113 @@
+"""A pipeline run as a tree in the terminal."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from edgeloop.runs import Outcome, RolloutStage, Run, Stage
+
+_MARKS: Final = {
+    Outcome.PENDING: ("·", "dim"),
+    Outcome.RUNNING: ("▶", "cyan"),
+    Outcome.PASSED: ("✔", "green"),
+    Outcome.FAILED: ("✘", "bold red"),
+    Outcome.SUPERSEDED: ("⤼", "yellow"),
+}
+
+
+def run_tree(run: Run, now: datetime) -> Tree:
+    """Return the tree of one run; stages that have not ended show how long they have been going on."""
+    title = Text.assemble(
+        _mark(run.outcome), (f"{run.trigger} ", "bold"), (run.project, "bold"), f"  {short_commit(run.commit)}"
+    )
+    if run.digest:
+        title.append(f"  release {short_digest(run.digest)}", "dim")
+    tree = Tree(title, guide_style="dim")
+    for stage in run.stages:
+        branch = tree.add(_stage_line(stage, now))
+        if stage.name == "build":
+            if stage.outcome is Outcome.PASSED and run.build_steps:
+                steps = ", ".join(f"{step.stage} {step.seconds:.1f} s" for step in run.build_steps)
+                branch.add(Text(steps, "dim"))
+            for firmware in run.firmware:
+                branch.add(
+                    Text(f"{firmware.board}: flash {firmware.flash_bytes:,} B, RAM {firmware.ram_bytes:,} B", "dim")
+                )
+        if stage.name == "lab":
+            for board in run.boards:
+                branch.add(
+                    Text(
+                        f"{board.board}: {board.instructions:,} instructions, accuracy {board.accuracy:.3f}, "
+                        f"{board.parity} with TFLM on {board.inputs} inputs",
+                        "dim",
+                    )
+                )
+        if stage.name == "rollout":
+            for part in run.rollout:
+                branch.add(_rollout_line(part))
+    return tree
+
+
+def run_table(runs: Iterable[Run]) -> Table:
+    """Return one line a run, newest last."""
+    table = Table("run", "project", "trigger", "commit", "release", "outcome", "began", "stage", box=None)
+    for run in runs:
+        current = next((stage for stage in run.stages if not stage.outcome.is_final), run.stages[-1])
+        failed = next((stage for stage in run.stages if stage.outcome is Outcome.FAILED), None)
+        table.add_row(
+            str(run.run_id)[:8],
+            run.project,
+            run.trigger,
+            short_commit(run.commit),
+            short_digest(run.digest),
+            Text(run.outcome, _MARKS[run.outcome][1]),
+            run.began_at.strftime("%Y-%m-%d %H:%M:%S"),
+            (failed or current).name,
+        )
+    return table
+
+
+def with_reason(run: Run, tree: RenderableType) -> RenderableType:
+    """Return the tree with the reason of a failure below it."""
+    return Group(tree, Text(run.reason, "red")) if run.reason else tree
+
+
+def short_commit(commit: str | None) -> str:
+    """Return the first digits of a commit, as git shows it."""
+    return commit[:8] if commit else "-"
+
+
+def short_digest(digest: str | None) -> str:
+    """Return the first hex digits of a release's digest."""
+    return digest.removeprefix("sha256:")[:12] if digest else "-"
+
+
+def _stage_line(stage: Stage, now: datetime) -> Text:
+    line = Text.assemble(_mark(stage.outcome), stage.name)
+    if stage.seconds is not None:
+        line.append(f"  {stage.seconds:.1f} s", "dim")
+    elif stage.outcome is Outcome.RUNNING and stage.began_at:
+        line.append(f"  {max(0.0, (now - stage.began_at).total_seconds()):.0f} s …", "cyan")
+    if stage.detail:
+        line.append(f"  {stage.detail}", "red" if stage.outcome is Outcome.FAILED else "dim")
+    return line
+
+
+def _rollout_line(stage: RolloutStage) -> RenderableType:
+    line = Table.grid(padding=(0, 1))
+    counted = f"{stage.verified}/{stage.devices} verified" + (f", {stage.failed} failed" if stage.failed else "")
+    took = "" if stage.seconds is None else f"{stage.seconds:.1f} s"
+    bar = ProgressBar(total=max(stage.devices, 1), completed=stage.verified, width=20)
+    line.add_row(Text.assemble(_mark(stage.outcome), f"{stage.name:<10}"), bar, counted, Text(took, "dim"))
+    return line
+
+
+def _mark(outcome: Outcome) -> tuple[str, str]:
+    mark, style = _MARKS[outcome]
+    return f"{mark} ", style

@@ -1,0 +1,56 @@
+"""The embedded NATS server as a supervised process: ``python -m edgeloop.stack.nats_process DATA PORT STATE_FILE``.
+
+A process of its own, because the kernel tells it when the stack dies, and it then stops the server in good order. A
+server that an earlier, killed process left behind is stopped first: the stack holds the data directory's lock, so
+nobody else can be using it.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+
+from edgeloop.layout import write_json
+from shared.bus.embedded import EmbeddedServer
+from shared.bus.errors import EmbeddedServerError
+
+POLL_S = 0.2
+ORPHAN_GRACE_S = 5
+
+
+def main() -> int:
+    """Run the server until told to stop (0), or until it ends by itself (1)."""
+    data, port, state_file = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    _stop_orphan(data.resolve())
+    server = EmbeddedServer(data, port=port)
+    try:
+        server.start()
+    except EmbeddedServerError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    write_json(state_file, {"name": "nats", "pid": os.getpid(), "http": server.url})
+    while server.is_running:
+        if stop.wait(POLL_S):
+            server.stop()
+            return 0
+    sys.stderr.write(f"the NATS server ended; see {server.log}\n")
+    return 1
+
+
+def _stop_orphan(data: Path) -> None:
+    with contextlib.suppress(OSError, ValueError, psutil.Error):
+        orphan = psutil.Process(int((data / "server.pid").read_text("utf-8")))
+        if str(data / "server.conf") in orphan.cmdline():
+            orphan.terminate()
+            orphan.wait(ORPHAN_GRACE_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
