@@ -1,0 +1,301 @@
+"""Reads `edgeloop.yaml` and says of every problem: the line, the key, what was found, what is allowed, what to do."""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from shared.boards import catalogue
+from shared.releases.manifest import Manifest
+
+MANIFEST_NAME: Final = "edgeloop.yaml"
+MAXIMUM_BYTES: Final = 256 * 1024
+MAXIMUM_NODES: Final = 20_000  # aliases multiply: a few lines can stand for gigabytes
+
+Location: TypeAlias = tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to mend."""
+
+    line: int
+    """From 1; 0 when the problem is the file itself."""
+    key: str
+    """For example ``rollout.stages[1].percent``; empty when the problem is the whole document."""
+    found: str
+    allowed: str
+    next_step: str
+
+    def describe(self, file: str) -> str:
+        """Return the problem in one line that editors can jump to."""
+        place = f"{file}:{self.line}" if self.line else file
+        key = f"{self.key}: " if self.key else ""
+        return f"{place}: {key}found {self.found}; allowed is {self.allowed}. Next: {self.next_step}"
+
+
+class ManifestError(ValueError):
+    """The manifest cannot be used. `problems` has all that is wrong with it, in the order of the file."""
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
+        super().__init__("\n".join(problem.describe(file) for problem in self.problems))
+
+
+def load_manifest(directory: Path) -> Manifest:
+    """Read the manifest of the repository that is checked out in `directory`.
+
+    Raises:
+        ManifestError: there is none, or it has problems.
+    """
+    path = directory / MANIFEST_NAME
+    if path.is_symlink() or not path.is_file():
+        near = difflib.get_close_matches(MANIFEST_NAME, [entry.name for entry in directory.iterdir()], 1, 0.7)
+        found = f"only {near[0]}" if near else "no such file"
+        raise ManifestError(
+            MANIFEST_NAME,
+            [Problem(0, "", found, "a regular file of that name at the top of the repository", _FIRST_MANIFEST)],
+        )
+    data = path.read_bytes()
+    if len(data) > MAXIMUM_BYTES:
+        raise _unreadable(f"{len(data)} bytes", f"at most {MAXIMUM_BYTES} bytes", "move data out of the manifest")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _unreadable(f"byte 0x{data[error.start]:02x}", "UTF-8", "save the file as UTF-8", line) from error
+    return parse_manifest(text)
+
+
+def parse_manifest(text: str, file: str = MANIFEST_NAME) -> Manifest:
+    """Return the manifest that `text` is.
+
+    Raises:
+        ManifestError: it has problems.
+    """
+    document = _document(text, file)
+    try:
+        manifest = Manifest.model_validate(_plain(document, [MAXIMUM_NODES]))
+    except ValidationError as error:
+        problems = [_of_validation(details, document) for details in error.errors(include_url=False)]
+        raise ManifestError(file, problems) from error
+    if problems := [
+        Problem(_line(document, location), _dotted(location), found, allowed, step)
+        for location, found, allowed, step in _contradictions(manifest)
+    ]:
+        raise ManifestError(file, problems)
+    return manifest
+
+
+_FIRST_MANIFEST: Final = "write one; examples/exercise-recognition/edgeloop.yaml of Edgeloop is complete"
+
+
+def _unreadable(found: str, allowed: str, step: str, line: int = 0, file: str = MANIFEST_NAME) -> ManifestError:
+    return ManifestError(file, [Problem(line, "", found, allowed, step)])
+
+
+def _document(text: str, file: str) -> CommentedMap:
+    yaml = YAML(typ="rt")
+    try:
+        document = yaml.load(text)
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        found = (error.problem or "a key twice").removeprefix("found ").split(" with value")[0]
+        raise _unreadable(found, "each key once", "delete one of the two", line, file) from error
+    except (YAMLError, RecursionError) as error:
+        mark = error.problem_mark or error.context_mark if isinstance(error, MarkedYAMLError) else None
+        found = (getattr(error, "problem", None) or str(error).splitlines()[0]).strip()
+        step = "correct the indentation, brackets or quotes there; tabs cannot indent"
+        raise _unreadable(f"a syntax error ({found})", "YAML 1.2", step, mark.line + 1 if mark else 0, file) from error
+    if not isinstance(document, CommentedMap):
+        raise _unreadable(_shown(document), "a mapping of keys to values", _FIRST_MANIFEST, 1, file)
+    return document
+
+
+def _plain(node: object, left: list[int]) -> Any:  # noqa: ANN401 - whatever YAML holds
+    left[0] -= 1
+    if left[0] < 0:
+        raise _unreadable("aliases of aliases", f"at most {MAXIMUM_NODES} values in all", "write the values out")
+    if isinstance(node, CommentedMap):
+        return {key if isinstance(key, str) else str(key): _plain(value, left) for key, value in node.items()}
+    if isinstance(node, CommentedSeq):
+        return [_plain(value, left) for value in node]
+    for scalar in (bool, int, float, str):
+        if isinstance(node, scalar):
+            return scalar(node)
+    return node
+
+
+def _line(document: CommentedMap, location: Location) -> int:
+    """Return the line of the deepest part of `location` that is in the file, from 1."""
+    node: Any = document
+    line = 1
+    for part in location:
+        if isinstance(node, CommentedMap) and part in node:
+            line = node.lc.key(part)[0] + 1
+        elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
+            line = node.lc.item(part)[0] + 1
+        else:
+            break
+        node = node[part]
+    return line
+
+
+def _dotted(location: Location) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return f"{value[:60]!r} (text)"
+    if isinstance(value, bool):
+        return f"{str(value).lower()} (true or false)"
+    if isinstance(value, int | float):
+        return f"{value} (number)"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    if isinstance(value, dict):
+        return f"a mapping of {', '.join(map(str, value)) or 'nothing'}"
+    return "nothing" if value is None else f"{value!r} ({type(value).__name__})"
+
+
+def _of_validation(details: ErrorDetails, document: CommentedMap) -> Problem:
+    # Pydantic marks a mapping's own key with "[key]" behind it: that is no place in the file.
+    location = tuple(part for part in details["loc"] if part != "[key]")
+    line, key = _line(document, location), _dotted(location)
+    if details["type"] == "extra_forbidden":
+        allowed = sorted(_fields_at(location[:-1]))
+        near = difflib.get_close_matches(str(location[-1]), allowed, 1, 0.6)
+        step = f"write {near[0]}" if near else "delete it"
+        return Problem(line, key, "an unknown key", "one of " + ", ".join(allowed), step)
+    if details["type"] == "missing":
+        return Problem(line, key, "no such key, and it is required", _sense(location) or "a value", "add it")
+    if details["type"] == "tuple_type" and isinstance(details["input"], str):
+        words = ", ".join(details["input"].split())
+        return Problem(line, key, _shown(details["input"]), "a list", f"write [{words}]")
+    if details["type"] == "string_type" and isinstance(details["input"], int | float):
+        return Problem(line, key, _shown(details["input"]), "text", f'write it in quotes: "{details["input"]}"')
+    sense = _sense(location)
+    return Problem(
+        line, key, _shown(details["input"]), _worded(details), f"correct it ({sense})" if sense else "correct it"
+    )
+
+
+_WORDS: Final = {
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "too_short": "at least {min_length} entries, here are {actual_length}",
+    "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+    "dict_type": "a mapping of keys to values",
+    "tuple_type": "a list",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "string_type": "text",
+    "value_error": "{error}",
+}
+
+
+def _worded(details: ErrorDetails) -> str:
+    if details["type"] in _WORDS:
+        return _WORDS[details["type"]].format(**details.get("ctx", {})).removeprefix("must be ")
+    return details["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+
+
+def _fields_at(location: Location) -> set[str]:
+    """Return the keys that are allowed at `location`."""
+    model = _type_at(location)
+    return set(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else set()
+
+
+def _type_at(location: Location) -> Any:  # noqa: ANN401 - an annotation
+    annotation: Any = Manifest
+    for part in location:
+        annotation = _without_none(annotation)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            field = annotation.model_fields.get(str(part))
+            if field is None:
+                return None
+            annotation = field.annotation
+        else:
+            arguments = get_args(annotation)
+            annotation = (arguments[-1] if get_origin(annotation) is dict else arguments[0]) if arguments else None
+    return _without_none(annotation)
+
+
+def _without_none(annotation: Any) -> Any:  # noqa: ANN401 - an annotation
+    if get_origin(annotation) in (types.UnionType, typing.Union):
+        return next(argument for argument in get_args(annotation) if argument is not types.NoneType)
+    return annotation
+
+
+def _sense(location: Location) -> str:
+    """Return the documentation of the key at `location`, if it has one."""
+    parent = _type_at(location[:-1])
+    if not (location and isinstance(parent, type) and issubclass(parent, BaseModel)):
+        return ""
+    field = parent.model_fields.get(str(location[-1]))
+    return (field.description or "") if field else ""
+
+
+def _contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, str]]:
+    """What no single key's type can say: (place, found, allowed, next step)."""
+    names = ", ".join(catalogue())
+    for index, board in enumerate(manifest.boards):
+        if board not in catalogue():
+            near = difflib.get_close_matches(board, catalogue(), 1, 0.5)
+            step = (
+                f"write {near[0]}" if near else "choose a board of the catalogue, or add one to shared/boards/catalogue"
+            )
+            yield ("boards", index), repr(board), f"one of {names}", step
+    for board in manifest.budgets:
+        if board not in manifest.boards:
+            yield (
+                ("budgets", board),
+                "a budget for a board that is not built",
+                "a name from boards",
+                "add the board there",
+            )
+    for name in ("labels", "boards"):
+        values: tuple[str, ...] = getattr(manifest, name)
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                yield (name, index), f"{value!r} twice", "each name once", "delete one of the two"
+    window = manifest.input
+    if window.minimum >= window.maximum:
+        yield ("input", "minimum"), f"{window.minimum}", f"a number below input.maximum, {window.maximum}", "swap them"
+    if window.channels and len(window.channels) != window.shape[-1]:
+        found, allowed = f"{len(window.channels)} names", f"{window.shape[-1]}, the last axis of input.shape"
+        yield ("input", "channels"), found, allowed, "name each channel once"
+    yield from _stage_contradictions(manifest)
+
+
+def _stage_contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, str]]:
+    stages = manifest.rollout.stages
+    for index, stage in enumerate(stages):
+        place = ("rollout", "stages", index)
+        if (stage.devices is None) == (stage.percent is None):
+            found = "both devices and percent" if stage.devices else "neither devices nor percent"
+            yield place, found, "exactly one of them", "say how far this stage goes"
+        if stage.name in [earlier.name for earlier in stages[:index]]:
+            yield (*place, "name"), f"{stage.name!r} twice", "each name once", "rename one of the two"
+    if stages and stages[-1].percent != 100:
+        yield (
+            ("rollout", "stages", len(stages) - 1),
+            "a last stage that is not the whole fleet",
+            "percent: 100 at the end",
+            "add a stage {name: all, percent: 100}",
+        )
