@@ -1,0 +1,37 @@
+#include "uart.h"
+
+struct uart {
+    volatile uint32_t data;
+    volatile uint32_t state;
+    volatile uint32_t control;
+    volatile uint32_t interrupt;
+    volatile uint32_t baud_divider;
+};
+
+#define UART ((struct uart *)0x40004000)
+#define STATE_TX_FULL 1u
+#define STATE_RX_FULL 2u
+#define CONTROL_TX_ENABLE 1u
+#define CONTROL_RX_ENABLE 2u
+/* 115,200 baud from 25 MHz. */
+#define BAUD_DIVIDER 217u
+
+void uart_start(void)
+{
+    UART->baud_divider = BAUD_DIVIDER;
+    UART->control = CONTROL_TX_ENABLE | CONTROL_RX_ENABLE;
+}
+
+uint8_t uart_read(void)
+{
+    while ((UART->state & STATE_RX_FULL) == 0) {
+    }
+    return (uint8_t)UART->data;
+}
+
+void uart_write(uint8_t byte)
+{
+    while ((UART->state & STATE_TX_FULL) != 0) {
+    }
+    UART->data = byte;
+}

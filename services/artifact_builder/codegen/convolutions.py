@@ -1,0 +1,195 @@
+"""Lowering of the operators with weights, and of pooling, which moves a window as they do."""
+
+import numpy as np
+
+from services.artifact_builder.codegen.graph import Operator, Tensor
+from services.artifact_builder.codegen.layers import Layer
+from services.artifact_builder.codegen.quantisation import (
+    activation_range,
+    activation_tensor,
+    bias_values,
+    double_product_multipliers,
+    float_product_multiplier,
+    folded_bias,
+    requantisation,
+    weights_tensor,
+)
+
+_SAME = 0
+
+
+def lower_conv_2d(operator: Operator) -> Layer:
+    """Lower a convolution, grouped or dilated as it may be."""
+    source = _image(operator, operator.input(0))
+    output = _image(operator, operator.output)
+    filters = operator.input(1)
+    if len(filters.shape) != 4 or filters.shape[0] != output.shape[3] or source.shape[3] % filters.shape[3]:
+        raise operator.malformed(f"weights {list(filters.shape)} fit neither input nor output")
+    channels = output.shape[3]
+    groups = source.shape[3] // filters.shape[3]
+    if channels % groups:
+        raise operator.malformed(f"{channels} output channels do not split into {groups} groups")
+    weights, scales = weights_tensor(operator, filters, channels)
+    bias = bias_values(operator, operator.optional_input(2), channels)
+    fields, arrays = requantisation(
+        double_product_multipliers(scales, source, output), output, activation_range(operator, output)
+    )
+    return Layer(
+        kernel="el_conv2d",
+        inputs=(source,),
+        output=output,
+        fields={
+            "input": _shape(source),
+            "output": _shape(output),
+            "window": _window(operator, source, output, filters.shape[1], filters.shape[2]),
+            "groups": groups,
+            "input_zero_point": source.zero_point,
+            "requantisation": fields,
+        },
+        arrays={
+            "weights": weights,
+            "bias": folded_bias(operator, bias, weights, source.zero_point),
+            **arrays,
+        },
+        macs=output.size * int(np.prod(filters.shape[1:])),
+    )
+
+
+def lower_depthwise_conv_2d(operator: Operator) -> Layer:
+    """Lower a depthwise convolution."""
+    source = _image(operator, operator.input(0))
+    output = _image(operator, operator.output)
+    filters = operator.input(1)
+    channels = output.shape[3]
+    if len(filters.shape) != 4 or filters.shape[0] != 1 or filters.shape[3] != channels or channels % source.shape[3]:
+        raise operator.malformed(f"weights {list(filters.shape)} fit neither input nor output")
+    weights, scales = weights_tensor(operator, filters, channels)
+    bias = bias_values(operator, operator.optional_input(2), channels)
+    fields, arrays = requantisation(
+        double_product_multipliers(scales, source, output), output, activation_range(operator, output)
+    )
+    return Layer(
+        kernel="el_depthwise_conv2d",
+        inputs=(source,),
+        output=output,
+        fields={
+            "input": _shape(source),
+            "output": _shape(output),
+            "window": _window(operator, source, output, filters.shape[1], filters.shape[2]),
+            "depth_multiplier": channels // source.shape[3],
+            "input_zero_point": source.zero_point,
+            "requantisation": fields,
+        },
+        arrays={
+            "weights": weights,
+            "bias": folded_bias(operator, bias, np.moveaxis(weights[0], 2, 0), source.zero_point),
+            **arrays,
+        },
+        macs=output.size * filters.shape[1] * filters.shape[2],
+    )
+
+
+def lower_fully_connected(operator: Operator) -> Layer:
+    """Lower a dense layer, with one scale or one per unit."""
+    source = activation_tensor(operator, operator.input(0))
+    output = operator.output
+    filters = operator.input(1)
+    if len(filters.shape) != 2:
+        raise operator.malformed(f"its weights have {len(filters.shape)} dimensions instead of two")
+    units, depth = filters.shape
+    rows = source.size // depth
+    if rows * depth != source.size or rows * units != output.size:
+        raise operator.malformed(f"weights {list(filters.shape)} fit neither input nor output")
+    if operator.option("WeightsFormat"):
+        raise operator.unsupported("its weights are shuffled", "Convert without shuffled weights")
+    weights, scales = weights_tensor(operator, filters, units)
+    bias = bias_values(operator, operator.optional_input(2), units)
+    multipliers = (
+        [float_product_multiplier(filters.scale, source, output)] * units
+        if len(filters.scales) == 1
+        else double_product_multipliers(scales, source, output)
+    )
+    fields, arrays = requantisation(multipliers, output, activation_range(operator, output))
+    return Layer(
+        kernel="el_fully_connected",
+        inputs=(source,),
+        output=output,
+        fields={"rows": rows, "depth": depth, "units": units, "requantisation": fields},
+        arrays={
+            "weights": weights,
+            "bias": folded_bias(operator, bias, weights, source.zero_point),
+            **arrays,
+        },
+        macs=rows * units * depth,
+    )
+
+
+def lower_pool_2d(operator: Operator) -> Layer:
+    """Lower average and maximum pooling."""
+    source = _image(operator, operator.input(0))
+    output = _image(operator, operator.output)
+    if source.shape[3] != output.shape[3]:
+        raise operator.malformed("input and output differ in channels")
+    if (source.scale, source.zero_point) != (output.scale, output.zero_point):
+        raise operator.unsupported("its input and output have different scales", "Convert the model again")
+    low, high = activation_range(operator, output)
+    return Layer(
+        kernel="el_average_pool2d" if operator.name == "AVERAGE_POOL_2D" else "el_max_pool2d",
+        struct="el_pool2d",
+        inputs=(source,),
+        output=output,
+        fields={
+            "input": _shape(source),
+            "output": _shape(output),
+            "window": _window(
+                operator, source, output, operator.option("FilterHeight"), operator.option("FilterWidth")
+            ),
+            "minimum": low,
+            "maximum": high,
+        },
+    )
+
+
+def _image(operator: Operator, tensor: Tensor) -> Tensor:
+    activation_tensor(operator, tensor)
+    if len(tensor.shape) != 4:
+        raise operator.malformed(f"{tensor.label} has {len(tensor.shape)} dimensions instead of four")
+    if tensor.shape[0] != 1:
+        raise operator.unsupported(
+            f"{tensor.label} has a batch of {tensor.shape[0]}", "Convert the model with the batch fixed to 1"
+        )
+    return tensor
+
+
+def _shape(tensor: Tensor) -> dict[str, object]:
+    return {"height": tensor.shape[1], "width": tensor.shape[2], "channels": tensor.shape[3]}
+
+
+def _window(operator: Operator, source: Tensor, output: Tensor, height: int, width: int) -> dict[str, object]:
+    strides = (operator.option("StrideH"), operator.option("StrideW"))
+    pooling = operator.name.endswith("POOL_2D")
+    dilations = (
+        (1, 1) if pooling else (operator.option("DilationHFactor") or 1, operator.option("DilationWFactor") or 1)
+    )
+    sizes = (height, width)
+    if min(*strides, *dilations, *sizes) < 1:
+        raise operator.malformed(f"its window {list(sizes)} or strides {list(strides)} are not positive")
+    pads = []
+    for axis, (size, stride, dilation) in enumerate(zip(sizes, strides, dilations, strict=True)):
+        reach = (size - 1) * dilation + 1
+        length, made = source.shape[axis + 1], output.shape[axis + 1]
+        same = operator.option("Padding") == _SAME
+        expected = -(-length // stride) if same else (length - reach) // stride + 1
+        if made != expected:
+            raise operator.malformed(f"its output should measure {expected} along axis {axis + 1}, not {made}")
+        pads.append(max((made - 1) * stride + reach - length, 0) // 2)
+    return {
+        "height": height,
+        "width": width,
+        "stride_height": strides[0],
+        "stride_width": strides[1],
+        "dilation_height": dilations[0],
+        "dilation_width": dilations[1],
+        "pad_top": pads[0],
+        "pad_left": pads[1],
+    }

@@ -1,0 +1,124 @@
+"""The model as the generator sees it: typed, checked, without flatbuffers."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.artifact_builder.codegen.errors import MalformedModelError, UnsupportedModelError
+
+
+class ElementType(StrEnum):
+    """Element types that mean something to the generator; `OTHER` is any other one."""
+
+    INT8 = "int8"
+    INT32 = "int32"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor. `data` is there for constants only."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    type: ElementType
+    type_name: str
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    data: bytes | None
+
+    @property
+    def size(self) -> int:
+        """Elements."""
+        return math.prod(self.shape)
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return f"tensor {self.index} ({self.name or 'without a name'})"
+
+    @property
+    def scale(self) -> float:
+        """The scale of a tensor that has one for all of it."""
+        return self.scales[0]
+
+    @property
+    def zero_point(self) -> int:
+        """The zero point of a tensor that has one for all of it."""
+        return self.zero_points[0]
+
+    def int8_values(self) -> NDArray[np.int8]:
+        """Return a constant's values in their shape."""
+        return np.frombuffer(self._whole(self.size), np.int8).reshape(self.shape)
+
+    def int32_values(self) -> NDArray[np.int32]:
+        """Return a constant's values in their shape."""
+        return np.frombuffer(self._whole(4 * self.size), "<i4").reshape(self.shape).astype(np.int32)
+
+    def _whole(self, size_bytes: int) -> bytes:
+        if self.data is None or len(self.data) != size_bytes:
+            found = 0 if self.data is None else len(self.data)
+            raise MalformedModelError(
+                f"{self.label} of shape {list(self.shape)} should hold {size_bytes} bytes, and holds {found}"
+            )
+        return self.data
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator. An absent optional input is None."""
+
+    index: int
+    name: str
+    version: int
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+    options: Mapping[str, float]
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        made = self.outputs[0].label if self.outputs else "nothing"
+        return f"operator {self.index}, {self.name} version {self.version}, which makes {made}"
+
+    @property
+    def output(self) -> Tensor:
+        """The only output."""
+        return self.outputs[0]
+
+    def input(self, position: int) -> Tensor:
+        """Return an input that must be there."""
+        tensor = self.optional_input(position)
+        if tensor is None:
+            raise MalformedModelError(f"{self.label} lacks its input {position}")
+        return tensor
+
+    def optional_input(self, position: int) -> Tensor | None:
+        """Return an input that may be absent."""
+        return self.inputs[position] if position < len(self.inputs) else None
+
+    def option(self, name: str) -> int:
+        """Return a whole-number option; those the file leaves out are 0."""
+        return int(self.options.get(name, 0))
+
+    def unsupported(self, why: str, next_step: str) -> UnsupportedModelError:
+        """Return the error that says what this operator needs and the kernels lack."""
+        return UnsupportedModelError(f"{self.label}: {why}. {next_step}")
+
+    def malformed(self, why: str) -> MalformedModelError:
+        """Return the error that says what does not fit together in this operator."""
+        return MalformedModelError(f"{self.label}: {why}; convert the model again")
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The only subgraph of a model, with its one input and its one output."""
+
+    operators: tuple[Operator, ...]
+    input: Tensor
+    output: Tensor

@@ -1,0 +1,242 @@
+"""Compiles a generated model with the reference firmware, for one board, with Zig's clang or with GCC."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib import metadata, resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from services.artifact_builder.codegen import GeneratedModel
+from services.artifact_builder.elf import flash_image, memory_sections
+from services.artifact_builder.signing import HEADER_BYTES, TRAILER_BYTES
+from shared.boards import Board, Core
+
+_LINES_SHOWN = 20
+_TIMEOUT_S = 300.0
+_COMMON_FLAGS = (
+    "-std=c99",
+    "-O2",
+    "-g0",
+    "-ffreestanding",
+    "-ffunction-sections",
+    "-fdata-sections",
+    # The arithmetic is int32 modulo 2^32, as the reference's is in effect.
+    "-fwrapv",
+    "-fno-builtin",
+    "-Wl,--gc-sections",
+    "-Wl,--build-id=none",
+    "-Wl,--strip-debug",
+)
+
+
+class Toolchain(StrEnum):
+    """The compilers that firmware can be built with."""
+
+    ZIG = "zig"
+    GCC = "gcc"
+
+
+class DoesNotFitError(ValueError):
+    """The firmware is larger than the board. Everything is in bytes."""
+
+    def __init__(self, board: str, region: str, needed_bytes: int, available_bytes: int) -> None:
+        """Keep the numbers beside the message."""
+        super().__init__(
+            f"the firmware does not fit {board}: {region} needs {needed_bytes:,} bytes and has {available_bytes:,}; "
+            "make the model smaller, or drop the board from the manifest"
+        )
+        self.board = board
+        self.region = region
+        self.needed_bytes = needed_bytes
+        self.available_bytes = available_bytes
+
+
+class CompilerError(RuntimeError):
+    """The compiler is missing, failed or never ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledFirmware:
+    """Linked firmware, not yet an image."""
+
+    binary: bytes
+    """What follows the image header in flash."""
+    elf: bytes
+    flash_bytes: int
+    ram_bytes: int
+    """Static: .data and .bss, without the stack."""
+    toolchain: str
+    """Compiler, version and optimisation, for example ``zig 0.17.0 -O2``."""
+
+
+def compile_firmware(
+    model: GeneratedModel,
+    board: Board,
+    *,
+    model_digest: str,
+    toolchain: Toolchain = Toolchain.ZIG,
+    workdir: Path,
+    cache_dir: Path | None = None,
+) -> CompiledFirmware:
+    """Compile and link. The same arguments give the same bytes, whatever `workdir` is called.
+
+    Args:
+        model: what `generate` returned.
+        board: gives the core and the memory map.
+        model_digest: ``sha256:<hex>`` of the int8 .tflite; the firmware reports it.
+        toolchain: which compiler.
+        workdir: an existing folder; sources and results are left in it.
+        cache_dir: Zig's cache, worth sharing between builds; ``zig-cache`` in `workdir` unless given.
+
+    Raises:
+        DoesNotFitError: flash or RAM is too small.
+        CompilerError: the compiler is missing, failed or never ended.
+    """
+    sources = _write_sources(model, board, model_digest, workdir)
+    command = _command(toolchain, board.core, sources)
+    environment = _environment(cache_dir or workdir / "zig-cache")
+    output = _run(command, workdir, environment)
+    if output is not None:
+        _raise_overflow(output, board)
+        raise CompilerError(f"{' '.join(command[:4])} … failed; its last lines:\n{_tail(output)}")
+    elf = (workdir / "firmware.elf").read_bytes()
+    binary = flash_image(elf, _code_address(board))
+    return CompiledFirmware(
+        binary=binary,
+        elf=elf,
+        flash_bytes=len(binary),
+        ram_bytes=sum(
+            section.size_bytes
+            for section in memory_sections(elf)
+            if section.address >= board.ram_address and section.name != ".stack"
+        ),
+        toolchain=f"{_version(toolchain)} -O2",
+    )
+
+
+def _code_address(board: Board) -> int:
+    return board.slot_address + HEADER_BYTES
+
+
+def _code_bytes(board: Board) -> int:
+    return board.flash_bytes - HEADER_BYTES - TRAILER_BYTES
+
+
+def _write_sources(model: GeneratedModel, board: Board, model_digest: str, workdir: Path) -> list[str]:
+    """Write everything to compile below `workdir`, and return the C files, relative to it."""
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", model_digest):
+        raise ValueError(f"a model digest is sha256: and 64 hexadecimal digits, not {model_digest!r}")
+    names = []
+    for folder in ("kernels", "platform", "app"):
+        for file in _c_files(folder):
+            (workdir / folder).mkdir(exist_ok=True)
+            (workdir / folder / file.name).write_text(file.read_text("utf-8"), "utf-8")
+            names.append(f"{folder}/{file.name}")
+    (workdir / "model").mkdir(exist_ok=True)
+    for name, text in model.sources.items():
+        (workdir / "model" / name).write_text(text, "utf-8")
+        names.append(f"model/{name}")
+    (workdir / "model" / "release.h").write_text(
+        f'#define RELEASE_MODEL_DIGEST "{model_digest}"\n'
+        f'#define RELEASE_MODEL_NAME "edgeloop-{model_digest.removeprefix("sha256:")[:8]}"\n',
+        "utf-8",
+    )
+    (workdir / "link.ld").write_text(_linker_script(board), "utf-8")
+    return sorted(name for name in names if name.endswith(".c"))
+
+
+def _c_files(folder: str) -> list[Traversable]:
+    files = resources.files("firmware").joinpath(folder).iterdir()
+    return sorted((file for file in files if file.name.endswith((".c", ".h"))), key=lambda file: file.name)
+
+
+def _linker_script(board: Board) -> str:
+    text = resources.files("firmware").joinpath("platform", "link.ld.in").read_text("utf-8")
+    values = {
+        "CODE_ADDRESS": hex(_code_address(board)),
+        "CODE_BYTES": hex(_code_bytes(board)),
+        "RAM_ADDRESS": hex(board.ram_address),
+        "RAM_BYTES": hex(board.ram_bytes),
+        "STACK_BYTES": hex(board.stack_bytes),
+    }
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def _command(toolchain: Toolchain, core: Core, sources: Sequence[str]) -> list[str]:
+    folders = [f"-I{folder}" for folder in ("kernels", "platform", "app", "model")]
+    link = ["-T", "link.ld", "-nostartfiles", "-o", "firmware.elf"]
+    hard_float = core is not Core.CORTEX_M0PLUS
+    if toolchain is Toolchain.ZIG:
+        target = [
+            "-target",
+            f"thumb-freestanding-eabi{'hf' if hard_float else ''}",
+            f"-mcpu={core.value.replace('-', '_')}",
+        ]
+        compiler = [sys.executable, "-m", "ziglang", "cc", *target, "-fno-sanitize=all", "-fno-stack-protector"]
+        return [*compiler, *_COMMON_FLAGS, *folders, *sources, *link]
+    units = {Core.CORTEX_M0PLUS: (), Core.CORTEX_M4: ("-mfpu=fpv4-sp-d16",), Core.CORTEX_M7: ("-mfpu=fpv5-d16",)}
+    target = ["-mthumb", f"-mcpu={core}", f"-mfloat-abi={'hard' if hard_float else 'soft'}", *units[core]]
+    return ["arm-none-eabi-gcc", *target, *_COMMON_FLAGS, *folders, *sources, "-nostdlib", *link, "-lgcc"]
+
+
+def _environment(cache_dir: Path) -> dict[str, str]:
+    cache_dir = cache_dir.absolute()
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
+    return {
+        **kept,
+        "LC_ALL": "C",
+        "ZIG_GLOBAL_CACHE_DIR": str(cache_dir),
+        "ZIG_LOCAL_CACHE_DIR": str(cache_dir),
+    }
+
+
+def _run(command: Sequence[str], workdir: Path, environment: dict[str, str]) -> str | None:
+    """Return what the command said when it failed, None when it succeeded."""
+    if shutil.which(command[0]) is None:
+        raise CompilerError(
+            f"{command[0]} is not installed; `apt-get install gcc-arm-none-eabi` gets it, and toolchain zig needs nothing"
+        )
+    try:
+        done = subprocess.run(  # noqa: S603 - a fixed command on files that were just written
+            command, cwd=workdir, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CompilerError(f"{' '.join(command[:4])} … did not end within {_TIMEOUT_S:.0f} s") from error
+    return None if done.returncode == 0 else done.stdout + done.stderr
+
+
+def _raise_overflow(output: str, board: Board) -> None:
+    """Raise what the linker says of a region that is too small. LLD names each section in turn, GNU ld only the region."""
+    found = re.findall(r"region [`']?(FLASH|RAM)'?:? (?:is )?overflow(?:ed|s)? by (\d+) bytes", output)
+    if not found:
+        return
+    region = found[0][0]
+    excess = max(int(size) for name, size in found if name == region)
+    available = _code_bytes(board) if region == "FLASH" else board.ram_bytes
+    raise DoesNotFitError(board.name, "flash" if region == "FLASH" else "RAM", available + excess, available)
+
+
+def _tail(output: str) -> str:
+    return "\n".join(output.strip().splitlines()[-_LINES_SHOWN:])
+
+
+@cache
+def _version(toolchain: Toolchain) -> str:
+    if toolchain is Toolchain.ZIG:
+        return f"zig {metadata.version('ziglang')} clang"
+    done = subprocess.run(  # noqa: S603 - a fixed command
+        ["arm-none-eabi-gcc", "-dumpfullversion"],  # noqa: S607 - found on the PATH, as a user's compiler is
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return f"gcc {done.stdout.strip()}"

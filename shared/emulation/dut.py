@@ -1,0 +1,127 @@
+"""The host's side of the firmware's protocol, the same over every emulator.
+
+Grammar of EEMBC's and MLPerf Tiny's device under test: commands end in ``%``, each answer ends in ``m-ready``.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Protocol
+
+from shared.emulation import EmulationError, FirmwareInfo, Inference
+
+READY = b"m-ready\r\n"
+TICK_NS = 40
+"""One tick of the firmware's time base, the CMSDK timer at 25 MHz."""
+INSTRUCTION_NS = 64
+"""What one instruction takes: QEMU's ``-icount shift=6``, and Unicorn's timer here."""
+
+_LINES_SHOWN = 5
+
+
+class Console(Protocol):
+    """Bytes to and from a booted firmware."""
+
+    def exchange(self, request: bytes, answers: int) -> bytes:
+        """Send a request of several commands, and return all that came until the firmware was ready as often.
+
+        Raises:
+            EmulationError: the firmware faulted, or did not become ready in time.
+        """
+
+    def close(self) -> None:
+        """Free the board."""
+
+
+class DutBoard:
+    """An `EmulatedBoard` behind a console. Boot is over when it is made."""
+
+    def __init__(self, emulator: str, console: Console, *, count_instructions: bool) -> None:
+        """Ask the firmware what it is."""
+        self.emulator = emulator
+        self._console = console
+        self._counts = count_instructions
+        self.info: FirmwareInfo = parse_info(_field("info", self._ask("info%")))
+
+    def infer(self, tensor: bytes) -> Inference:
+        """Run one inference. See `EmulatedBoard`."""
+        if len(tensor) != self.info.input_bytes:
+            raise ValueError(f"the model's input has {self.info.input_bytes} bytes; {len(tensor)} were given")
+        request = b"db bin %d%%%binfer 1%%output%%" % (len(tensor), tensor)
+        answer = _checked(self._console.exchange(request, 3))
+        try:
+            output = bytes.fromhex(_field("output", answer))
+        except ValueError as error:
+            raise EmulationError(f"the firmware's output is no hexadecimal number: {_tail(answer)}") from error
+        if len(output) != self.info.output_bytes:
+            raise EmulationError(f"the firmware gave {len(output)} output bytes instead of {self.info.output_bytes}")
+        return Inference(output=output, instructions=_instructions(answer) if self._counts else None)
+
+    def stack_bytes(self) -> int:
+        """Return the stack's high-water mark since boot."""
+        return int(_pairs(_field("stack", self._ask("stack%"))).get("used", "0"))
+
+    def ask(self, command: str) -> list[str]:
+        """Send one command, and return the lines of the answer without the last, ``m-ready``.
+
+        Raises:
+            EmulationError: the firmware answered with an error, or not at all.
+        """
+        return self._ask(command).splitlines()[:-1]
+
+    def close(self) -> None:
+        """Free the board."""
+        self._console.close()
+
+    def _ask(self, command: str) -> str:
+        return _checked(self._console.exchange(command.encode("ascii"), 1))
+
+
+def parse_info(text: str) -> FirmwareInfo:
+    """Parse what ``info%`` answers between its brackets.
+
+    Raises:
+        EmulationError: a key is missing or holds no number.
+    """
+    pairs = _pairs(text)
+    try:
+        return FirmwareInfo(
+            model_digest=pairs["model"],
+            input_bytes=int(pairs["input_bytes"]),
+            output_bytes=int(pairs["output_bytes"]),
+            input_scale=float(pairs["input_scale"]),
+            input_zero_point=int(pairs["input_zero_point"]),
+            output_scale=float(pairs["output_scale"]),
+            output_zero_point=int(pairs["output_zero_point"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise EmulationError(f"the firmware's info line lacks or garbles {error}: {text!r}") from error
+
+
+def _pairs(text: str) -> Mapping[str, str]:
+    return dict(word.split("=", 1) for word in text.split() if "=" in word)
+
+
+def _checked(answer: bytes) -> str:
+    text = answer.decode("ascii", "replace")
+    error = re.search(r"^e-\[(.*)\]", text, re.MULTILINE)
+    if error:
+        raise EmulationError(f"the firmware answered with an error: {error[1]}")
+    return text
+
+
+def _field(name: str, text: str) -> str:
+    found = re.search(rf"^m-{name}-\[(.*)\]\r?$", text, re.MULTILINE)
+    if found is None:
+        raise EmulationError(f"the firmware did not answer with m-{name}-[…]; it said: {_tail(text)}")
+    return found[1]
+
+
+def _instructions(text: str) -> int:
+    found = re.search(r"^m-ticks-(\d+)\r?$", text, re.MULTILINE)
+    if found is None:
+        raise EmulationError(f"the firmware reported no ticks; it said: {_tail(text)}")
+    return round(int(found[1]) * TICK_NS / INSTRUCTION_NS)
+
+
+def _tail(text: str) -> str:
+    return " | ".join(text.splitlines()[-_LINES_SHOWN:]) or "nothing"

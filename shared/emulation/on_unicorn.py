@@ -1,0 +1,199 @@
+"""Runs firmware images in this process, on Unicorn's Cortex-M cores.
+
+Memory is the board's own: flash and RAM of its size, a UART, a timer and the system control space. Anything else faults.
+"""
+
+import threading
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import unicorn
+from unicorn import arm_const
+
+from shared.boards import Board, Core
+from shared.emulation import EmulationError
+from shared.emulation.dut import INSTRUCTION_NS, READY, TICK_NS, DutBoard
+from shared.emulation.mcuboot_image import read_image
+
+_PAGE_BYTES = 0x1000
+_TIMER_ADDRESS = 0x40000000
+_TIMER_VALUE = 0x4
+_UART_ADDRESS = 0x40004000
+_UART_DATA, _UART_STATE = 0x0, 0x4
+_UART_RECEIVED = 2
+_SYSTEM_CONTROL_ADDRESS = 0xE000E000
+_UINT32_MAX = 0xFFFFFFFF
+# Wide Thumb instructions begin with one of these in their five highest bits.
+_WIDE = frozenset({0b11101, 0b11110, 0b11111})
+_DEFAULT_TIMEOUT_S = 60.0
+
+_CORES = {
+    # Unicorn has no M0+; it is an M0 with the same instructions.
+    Core.CORTEX_M0PLUS: arm_const.UC_CPU_ARM_CORTEX_M0,
+    Core.CORTEX_M4: arm_const.UC_CPU_ARM_CORTEX_M4,
+    Core.CORTEX_M7: arm_const.UC_CPU_ARM_CORTEX_M7,
+}
+
+
+def boot_unicorn(
+    image: bytes, board: Board, *, count_instructions: bool = False, timeout_s: float = _DEFAULT_TIMEOUT_S
+) -> DutBoard:
+    """Boot a signed image.
+
+    Args:
+        image: the whole MCUboot image, header included.
+        board: whose memory and core it runs on.
+        count_instructions: serve the firmware's timer from a count of instructions. It takes several times as long.
+        timeout_s: wall-clock limit of every exchange; what takes longer counts as a hang.
+
+    Raises:
+        ImageFormatError: the image is damaged.
+        EmulationError: the firmware faulted or hung before it was ready.
+    """
+    console = _UnicornConsole(image, board, count_instructions=count_instructions, timeout_s=timeout_s)
+    console.exchange(b"", 1)
+    return DutBoard(f"unicorn {metadata.version('unicorn')}", console, count_instructions=count_instructions)
+
+
+class _UnicornConsole:
+    def __init__(self, image: bytes, board: Board, *, count_instructions: bool, timeout_s: float) -> None:
+        parsed = read_image(image)
+        if parsed.size_bytes > board.flash_bytes:
+            raise EmulationError(
+                f"the image has {parsed.size_bytes:,} bytes, the slot of {board.name} {board.flash_bytes:,}"
+            )
+        self._timeout_s = timeout_s
+        self._to_firmware = bytearray()
+        self._from_firmware = bytearray()
+        self._polls = 0
+        self._timed_out = False
+        self._fault = ""
+        self._executed = 0
+        self._counts = count_instructions
+        self._uc: Any = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+        self._uc.ctl_set_cpu_model(_CORES[board.core])
+        self._map(board)
+        self._uc.mem_write(board.slot_address, image[: parsed.size_bytes])
+        self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._note_bad_access)
+        if count_instructions:
+            self._uc.hook_add(unicorn.UC_HOOK_BLOCK, self._make_counter())
+        vectors = parsed.payload[:8]
+        self._uc.reg_write(arm_const.UC_ARM_REG_SP, int.from_bytes(vectors[:4], "little"))
+        self._pc = int.from_bytes(vectors[4:], "little")
+
+    def exchange(self, request: bytes, answers: int) -> bytes:
+        self._to_firmware += request
+        self._from_firmware.clear()
+        self._run()
+        answer = bytes(self._from_firmware)
+        if answer.count(READY) < answers:
+            said = answer[-80:].decode("ascii", "replace").strip() or "nothing"
+            raise EmulationError(
+                f"the firmware waits for input at pc {self._pc:#010x} without being ready; it said: {said}"
+            )
+        return answer
+
+    def close(self) -> None:
+        # Unicorn frees its memory when nothing refers to it; hooks do.
+        self._uc = None
+
+    def _map(self, board: Board) -> None:
+        executable = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
+        self._uc.mem_map(board.slot_address, _pages(board.flash_bytes), executable)
+        self._uc.mem_map(board.ram_address, _pages(board.ram_bytes), unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
+        self._uc.mem_map(_SYSTEM_CONTROL_ADDRESS, _PAGE_BYTES, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
+        self._uc.mmio_map(_UART_ADDRESS, _PAGE_BYTES, self._read_uart, None, self._write_uart, None)
+        self._uc.mmio_map(_TIMER_ADDRESS, _PAGE_BYTES, self._read_timer, None, _ignore_write, None)
+
+    def _run(self) -> None:
+        if self._uc is None:
+            raise EmulationError("the board was closed")
+        self._polls = 0
+        self._timed_out = False
+        watchdog = threading.Timer(self._timeout_s, self._bite)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            self._uc.emu_start(self._pc | 1, 0)
+        except unicorn.UcError as error:
+            raise self._faulted(error) from error
+        finally:
+            watchdog.cancel()
+        self._pc = self._uc.reg_read(arm_const.UC_ARM_REG_PC)
+        if self._timed_out:
+            raise EmulationError(f"the firmware hung: after {self._timeout_s:g} s it was at pc {self._pc:#010x}")
+
+    def _bite(self) -> None:
+        self._timed_out = True
+        self._uc.emu_stop()
+
+    def _faulted(self, error: unicorn.UcError) -> EmulationError:
+        pc = self._uc.reg_read(arm_const.UC_ARM_REG_PC)
+        link = self._uc.reg_read(arm_const.UC_ARM_REG_LR)
+        what = self._fault or str(error)
+        return EmulationError(f"the firmware faulted at pc {pc:#010x} (called from {link:#010x}): {what}")
+
+    def _note_bad_access(self, _uc: Any, access: int, address: int, size: int, _value: int, _data: Any) -> bool:
+        kinds = {
+            unicorn.UC_MEM_READ_UNMAPPED: "read of",
+            unicorn.UC_MEM_WRITE_UNMAPPED: "write to",
+            unicorn.UC_MEM_FETCH_UNMAPPED: "execution of",
+            unicorn.UC_MEM_WRITE_PROT: "write to read-only",
+            unicorn.UC_MEM_FETCH_PROT: "execution of non-executable",
+        }
+        self._fault = f"{kinds.get(access, 'access to')} {size} bytes at {address:#010x}, outside the board's memory"
+        return False
+
+    def _read_uart(self, uc: Any, offset: int, _size: int, _data: Any) -> int:
+        if offset == _UART_STATE:
+            if self._to_firmware:
+                return _UART_RECEIVED
+            # Two looks in a row, with nothing sent between them: the firmware waits for input.
+            self._polls += 1
+            if self._polls > 1:
+                uc.emu_stop()
+            return 0
+        if offset == _UART_DATA and self._to_firmware:
+            byte: int = self._to_firmware[0]
+            del self._to_firmware[0]
+            return byte
+        return 0
+
+    def _write_uart(self, _uc: Any, offset: int, _size: int, value: int, _data: Any) -> None:
+        if offset == _UART_DATA:
+            self._polls = 0
+            self._from_firmware.append(value & 0xFF)
+
+    def _read_timer(self, _uc: Any, offset: int, _size: int, _data: Any) -> int:
+        if offset != _TIMER_VALUE:
+            return 0
+        return _UINT32_MAX - (self._executed * INSTRUCTION_NS // TICK_NS & _UINT32_MAX)
+
+    def _make_counter(self) -> Callable[[Any, int, int, Any], None]:
+        lengths: dict[tuple[int, int], int] = {}
+
+        def count(uc: Any, address: int, size: int, _data: Any) -> None:
+            try:
+                self._executed += lengths[address, size]
+            except KeyError:
+                lengths[address, size] = _instructions_in(bytes(uc.mem_read(address, size)))
+                self._executed += lengths[address, size]
+
+        return count
+
+
+def _ignore_write(_uc: Any, _offset: int, _size: int, _value: int, _data: Any) -> None:
+    """Let the firmware start the timer: it always runs."""
+
+
+def _instructions_in(code: bytes) -> int:
+    count = at = 0
+    while at < len(code):
+        at += 4 if code[at + 1] >> 3 in _WIDE else 2
+        count += 1
+    return count
+
+
+def _pages(size_bytes: int) -> int:
+    return -(-size_bytes // _PAGE_BYTES) * _PAGE_BYTES
