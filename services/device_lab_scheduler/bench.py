@@ -68,10 +68,11 @@ class Bench:
         Raises:
             BenchError: a worker process died, or a board did not finish in time.
         """
-        pool = self._open()
         loop = asyncio.get_running_loop()
-        runs = [loop.run_in_executor(pool, run_on_board, job, self._emulator, self._deadline_s) for job in jobs]
+        runs: list[asyncio.Future[BoardRun]] = []
         try:
+            pool = self._open()
+            runs.extend(loop.run_in_executor(pool, run_on_board, job, self._emulator, self._deadline_s) for job in jobs)
             return await asyncio.gather(*runs)
         except BrokenExecutor as error:
             self.close()
