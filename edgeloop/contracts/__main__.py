@@ -42,7 +42,7 @@ def _write(root: Path, rendered: Rendered) -> int:
     for name in stale(root, rendered):
         (root / name).unlink()
         _say(f"removed {name}")
-    return EXIT_OK
+    return _fail(EXIT_FAILED, list(rendered.problems)) if rendered.problems else EXIT_OK
 
 
 def _check(root: Path, rendered: Rendered) -> int:
@@ -50,6 +50,7 @@ def _check(root: Path, rendered: Rendered) -> int:
     found += [f"{name}: nothing renders it any more" for name in stale(root, rendered)]
     if found:
         found.append("generated files differ from the code; next: make schemas")
+    found += rendered.problems
     frozen = _frozen(root)
     broken = freeze.violations(frozen, rendered.schemas)
     earlier = history.baselines(root)

@@ -68,7 +68,8 @@ def durable_of(participant: Participant, route: Handler | Worker) -> str:
     """Return the consumer that a route hangs on: short handlers share one, each worker has its own."""
     if isinstance(route, Handler):
         return participant.name
-    return f"{participant.name}-{route.consumes.TYPE.split('.')[1]}"
+    action = route.consumes.TYPE.split(".")[1].replace("_", "-")
+    return f"{{receiver}}-{action}" if issubclass(route.consumes, Command) else f"{participant.name}-{action}"
 
 
 _HEADERS: Final = {

@@ -25,10 +25,13 @@ class Outside:
     emits: tuple[Message, ...]
 
 
+COMMAND_LINE: Final = "edgeloop"
+"""People, as a participant: no service, so without a README of its own."""
+
 OUTSIDE: Final[Mapping[str, Outside]] = {
     "source_webhook": Outside("an HTTP delivery of a forge", (SourcePushed,)),
     "device_gateway": Outside("a poll of its boards", (DeviceReported, Telemetry)),
-    "edgeloop": Outside("`edgeloop data add`", (DatasetAdded,)),
+    COMMAND_LINE: Outside("`edgeloop data add`", (DatasetAdded,)),
 }
 """What no routing table shows: a webhook arrives by HTTP, a gateway polls boards, people use the command line.
 
@@ -64,7 +67,7 @@ def participants(root: Path) -> list[Participant]:
     """
     services = sorted(path.parent.name for path in (root / "services").glob("*/__init__.py"))
     found = [_participant(name, f"services/{name}") for name in services]
-    return [*found, _participant("device_gateway", "device_gateway"), _participant("edgeloop", "edgeloop")]
+    return [*found, _participant("device_gateway", "device_gateway"), _participant(COMMAND_LINE, "edgeloop")]
 
 
 def describe(route: Route) -> str:

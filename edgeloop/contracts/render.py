@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from edgeloop.contracts import tables
 from edgeloop.contracts.asyncapi import asyncapi
 from edgeloop.contracts.openapi import openapi
-from edgeloop.contracts.participants import participants
+from edgeloop.contracts.participants import COMMAND_LINE, Participant, participants
 from edgeloop.contracts.protobuf import SOURCE, compile_telemetry
 from edgeloop.contracts.schemas import MANIFEST_PATH, manifest_schema, message_schema, path_of, to_json
 from shared.bus.topology import STREAMS
@@ -31,13 +31,14 @@ class Rendered:
     files: Mapping[str, str]
     schemas: Mapping[str, Mapping[str, Any]]
     version: str
+    problems: tuple[str, ...] = ()
+    """What could not be rendered, and why."""
 
 
 def render(root: Path) -> Rendered:
     """Render everything for the repository at `root`.
 
     Raises:
-        MarkersMissingError: a service's README has no place for its table.
         CompilerMissingError: the development tools are not installed.
         ValueError: the telemetry format does not compile.
     """
@@ -53,11 +54,14 @@ def render(root: Path) -> Rendered:
     files["proto/openapi.yaml"] = _to_yaml(openapi(version))
     files["docs/reference/events.md"] = tables.events_reference(everyone)
     files["docs/reference/manifest.md"] = tables.manifest_reference()
+    problems = []
     for participant in everyone:
-        readme = f"{participant.folder}/README.md"
-        if participant.name != "edgeloop" and (root / participant.folder / "__main__.py").exists():
-            files[readme] = _with_events(root, readme, tables.events_of(participant))
-    return Rendered(files, {**schemas, f"proto/{SOURCE}": wire.wire}, version)
+        if (root / participant.folder / "__main__.py").exists() and participant.name != COMMAND_LINE:
+            try:
+                files |= _readme(root, participant)
+            except tables.MarkersMissingError as error:
+                problems.append(str(error))
+    return Rendered(files, {**schemas, f"proto/{SOURCE}": wire.wire}, version, tuple(problems))
 
 
 def stale(root: Path, rendered: Rendered) -> list[str]:
@@ -66,9 +70,11 @@ def stale(root: Path, rendered: Rendered) -> list[str]:
     return sorted(name for path in present if (name := path.relative_to(root).as_posix()) not in rendered.files)
 
 
-def _with_events(root: Path, readme: str, table: str) -> str:
-    path = root / readme
-    return tables.with_events(path.read_text("utf-8") if path.exists() else "", table, where=readme)
+def _readme(root: Path, participant: Participant) -> dict[str, str]:
+    name = f"{participant.folder}/README.md"
+    path = root / name
+    readme = path.read_text("utf-8") if path.exists() else ""
+    return {name: tables.with_events(readme, tables.events_of(participant), where=name)}
 
 
 def _to_yaml(document: Mapping[str, Any]) -> str:

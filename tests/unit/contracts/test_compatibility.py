@@ -133,7 +133,10 @@ def test_whenever_a_new_reader_refuses_an_old_value_the_change_is_incompatible(
 
 STRING = {"type": "string"}
 OPTIONAL = {"anyOf": [{"type": "string"}, {"type": "null"}]}
-DEFINED: dict[str, Any] = {"properties": {"p": {"$ref": "#/$defs/T"}}, "$defs": {"T": {"type": "object", "properties": {"a": STRING}}}}
+DEFINED: dict[str, Any] = {
+    "properties": {"p": {"$ref": "#/$defs/T"}},
+    "$defs": {"T": {"type": "object", "properties": {"a": STRING}}},
+}
 
 
 @pytest.mark.parametrize(
