@@ -63,8 +63,13 @@ def _judge_report(step: Step, target: Target, device: Device) -> None:
             step.watch(target, "out of reach since it was verified")
         elif device.state is DeviceState.CONFIRMED:
             step.put(replace(target, state=TargetState.REVERTED, due_at=None, detail="left the release again"))
-    elif target.state is TargetState.ORDERED and not target.wanted.is_same(device.confirmed):
-        # An order of a superseded rollout may still land first: it is then what a rollback returns to.
+    else:
+        _note_previous(step, target, device)
+
+
+def _note_previous(step: Step, target: Target, device: Device) -> None:
+    # An order of a superseded rollout may still land first: it is then what a rollback returns to.
+    if target.state is TargetState.ORDERED and not target.wanted.is_same(device.confirmed):
         step.put(replace(target, previous=device.confirmed))
 
 
@@ -77,13 +82,17 @@ def observe_install(project: Project, observed: InstallObserved, at: datetime, n
     device = project.devices.get(observed.device)
     if device is None:
         return project, []
-    step = Step(replace(project, devices={**project.devices, device.name: learn_install(device, observed, at)}), now)
+    device = learn_install(device, observed, at)
+    step = Step(replace(project, devices={**project.devices, device.name: device}), now)
     target = step.target(observed.device)
-    if target is not None and step.answers(target, observed):
-        if target.state is TargetState.RESTORING:
-            _judge_restoring(step, target, observed)
-        elif step.running():
-            _judge_install(step, target, observed)
+    if target is None:
+        pass
+    elif not step.answers(target, observed):
+        _note_previous(step, target, device)
+    elif target.state is TargetState.RESTORING:
+        _judge_restoring(step, target, observed)
+    elif step.running():
+        _judge_install(step, target, observed)
     return _finish(step)
 
 
