@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgeloop.errors import InfrastructureError
@@ -27,8 +28,8 @@ def isolated_environment() -> dict[str, str]:
     }
 
 
-def git(directory: Path, *arguments: str, timeout_s: float = 60) -> str:
-    """Run git in `directory` and return what it printed, both streams.
+def git(directory: Path, *arguments: str, extra: Mapping[str, str] | None = None, timeout_s: float = 60) -> str:
+    """Run git in `directory`, with `extra` variables, and return what it printed, both streams.
 
     Raises:
         InfrastructureError: git is missing, failed, or took too long.
@@ -38,7 +39,7 @@ def git(directory: Path, *arguments: str, timeout_s: float = 60) -> str:
         done = subprocess.run(  # noqa: S603 - our own arguments
             command,
             cwd=directory,
-            env=isolated_environment(),
+            env=isolated_environment() | dict(extra or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -2,20 +2,17 @@
 
 import secrets
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
 from edgeloop.layout import Layout, write_private
 
 
 def ensure_signing_key(layout: Layout) -> None:
     """Make the Ed25519 key pair at the first start. Boards trust images by it, so it is never replaced."""
-    if layout.signing_key.exists():
+    if layout.signing_key.exists() and layout.verify_key.exists():
         return
-    key = Ed25519PrivateKey.generate()
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    write_private(layout.verify_key, public)
-    write_private(layout.signing_key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    from services.artifact_builder.signing import generate_key  # noqa: PLC0415 - imgtool, needed at the first start only
+
+    layout.signing_key.parent.mkdir(parents=True, exist_ok=True)
+    generate_key(layout.signing_key, layout.verify_key)
 
 
 def ensure_webhook_secret(layout: Layout) -> str:
