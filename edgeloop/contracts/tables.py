@@ -107,7 +107,8 @@ def _type(field: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field.get("type") == "array":
-        return f"list of {_type(_resolved(field.get('items', {}), root), root)}"
+        least = f", at least {field['minItems']}" if field.get("minItems") else ""
+        return f"list of {_type(_resolved(field.get('items', {}), root), root)}{least}"
     if _mapped(field):
         return "mapping"
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<", "pattern": "matches"}

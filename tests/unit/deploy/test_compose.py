@@ -1,5 +1,6 @@
 """docker-compose.yml starts every service, and says the same as the code."""
 
+import importlib
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+
+from device_gateway.config import read_config
 
 ROOT = Path(__file__).parents[3]
 INFRASTRUCTURE = {"nats", "prometheus"}
@@ -41,6 +44,13 @@ def test_every_service_has_one_image_a_health_check_and_the_bus(services: dict[s
         assert "/readyz" in service["healthcheck"]["test"][-1]
         assert service["environment"]["EDGELOOP_NATS_URL"] == "nats://nats:4222"
         assert service["depends_on"] == {"nats": {"condition": "service_healthy"}}
+
+
+def test_every_variable_that_a_service_is_given_is_one_of_its_settings(services: dict[str, Any]) -> None:
+    for name, module in packages().items():
+        settings = importlib.import_module(f"{module}.settings").Settings
+        allowed = {f"EDGELOOP_{field}".upper() for field in settings.model_fields}
+        assert set(services[name]["environment"]) <= allowed, name
 
 
 def test_the_bus_is_recent_enough_and_publishes_no_port(services: dict[str, Any]) -> None:
@@ -99,3 +109,7 @@ def test_the_nats_configuration_is_valid() -> None:
         [server, "-t", "--config", str(ROOT / "deploy/nats/nats.conf")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_gateways_example_configuration_is_one_that_it_reads() -> None:
+    assert [device.id for device in read_config(ROOT / "deploy/gateway/gateway.yaml").devices] == ["desk-1"]
