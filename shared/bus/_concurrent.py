@@ -8,6 +8,7 @@ from typing import Final
 
 from shared.bus._lanes import Lanes
 from shared.bus._settle import Settler
+from shared.bus._suspects import Suspects
 from shared.bus.delivery import Delivery
 from shared.bus.outcomes import Outcome, RetryLater, backoff
 
@@ -38,8 +39,17 @@ class ConcurrentRun:
         self._draining = draining
         self._lanes: Lanes[int] = Lanes()
         self._deliveries: dict[int, Delivery] = {}
+        self._arrivals: dict[int, int] = {}
+        """By stream sequence, the attempt at which a message was taken in hand: retries here are no crashes."""
+        self._suspects: Suspects[tuple[str, int]] = Suspects()
+        self._suspect_runs = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._interrupted = False
+
+    @property
+    def has_suspects(self) -> bool:
+        """Whether something waits to be handled alone: until then, nothing new should come beside it."""
+        return self._suspect_runs or bool(self._suspects)
 
     @property
     def in_hand(self) -> int:
@@ -66,15 +76,32 @@ class ConcurrentRun:
             await self._settler.settle(delivery, verdict)
             return
         self._deliveries[sequence] = delivery
+        self._arrivals[sequence] = delivery.attempt
         self._lanes.admit(str(sequence) if self._key is None else self._key(delivery), sequence)
 
     def start_ready(self) -> None:
         """Begin as much as may run now."""
         now = asyncio.get_running_loop().time()
-        while len(self._tasks) < self._concurrency and (ready := self._lanes.next_ready(now)):
-            task = asyncio.create_task(self._work(*ready))
-            self._tasks.add(task)
-            task.add_done_callback(self._note_end)
+        if not self._tasks:
+            self._suspect_runs = False
+        while len(self._tasks) < self._concurrency and not self._suspect_runs:
+            ready = self._lanes.next_ready(now)
+            if ready is None:
+                break
+            sequence = ready[1]
+            attempt = self._arrivals[sequence]
+            if self._settler.is_suspect(attempt):
+                self._suspects.add(sequence, attempt, ready)
+            else:
+                self._start(*ready)
+        if self._suspects and not self._tasks:
+            self._suspect_runs = True
+            self._start(*self._suspects.pop())
+
+    def _start(self, lane: str, sequence: int) -> None:
+        task = asyncio.create_task(self._work(lane, sequence))
+        self._tasks.add(task)
+        task.add_done_callback(self._note_end)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -94,7 +121,7 @@ class ConcurrentRun:
             self._lanes.hold(lane, asyncio.get_running_loop().time() + outcome.delay_s, sequence)
             return
         await self._settler.settle(delivery, outcome)
-        del self._deliveries[sequence]
+        del self._deliveries[sequence], self._arrivals[sequence]
         self._lanes.finish(lane)
 
     async def _process(self, sequence: int) -> Outcome | None:

@@ -49,6 +49,10 @@ class Settler:
             "end: it probably kills or blocks the process that handles it"
         )
 
+    def is_suspect(self, attempt: int) -> bool:
+        """Whether a message has only its last two attempts left: time to handle it alone (see `_suspects`)."""
+        return attempt > 1 and attempt >= self._spec.max_attempts - 1
+
     async def settle(self, delivery: Delivery, outcome: Outcome) -> None:
         """Carry out what `decide` or `unhandled` returned."""
         if type(outcome) is Done:

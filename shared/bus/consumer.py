@@ -6,7 +6,7 @@ What is promised in both ways of running:
 * `RetryLater` delivers again after a delay; on the last of `ConsumerSpec.max_attempts` it becomes a dead letter.
 * `DeadLetter` stores the message in the DLQ first and terminates it then.
 * A message that kills the process each time becomes a dead letter when it arrives once too often, and its neighbours
-  are spared (see `_window`).
+  are spared (see `_suspects`).
 * An exception from the handling function is the infrastructure's (a database is down): nothing is acknowledged,
   everything stays in hand and alive, and the same call is made again after a pause.
 """
@@ -22,7 +22,7 @@ from nats.aio.client import Client
 from shared.bus._concurrent import CANCEL_DEADLINE_S, ConcurrentRun
 from shared.bus._pull import TICK_S, Pull
 from shared.bus._settle import Settler
-from shared.bus._window import Window
+from shared.bus._suspects import Suspects
 from shared.bus.delivery import Delivery, delivery_of
 from shared.bus.outcomes import Outcome, backoff
 from shared.bus.topology import ConsumerSpec
@@ -58,37 +58,35 @@ class Consumer:
         self._ended.set()
         self._work: asyncio.Future[Sequence[Outcome]] | None = None
         self._current: Sequence[Delivery] = ()
+        self._suspects: Suspects[Delivery] = Suspects()
         self._concurrent: ConcurrentRun | None = None
 
     async def run_batches(self, process: Callable[[Sequence[Delivery]], Awaitable[Sequence[Outcome]]]) -> None:
         """Hand over whatever is there, up to `batch` messages, until `drain`; one outcome per delivery, in order.
 
-        Deliveries come in stream order, with one exception: an event that ended with `RetryLater` comes again after
-        its delay, and later events do not wait for it. (`run_concurrently` with a key holds them back.)
+        Deliveries come in stream order when they come for the first time. One that comes again, after `RetryLater` or
+        after a crash, is handed over alone, and later ones do not wait for it. (`run_concurrently` with a key holds
+        them back.)
 
         Raises:
             BusClosedError, ConsumerGoneError: this process cannot go on.
         """
-        window = Window(self._batch)
         await self._begin()
         keepalive = asyncio.create_task(self._keep_alive())
         try:
             while not self._draining.is_set():
                 self._wake.clear()
-                await self._pull.ask(window.size)
-                if not self._pull.buffer:
+                deliveries = self._next_batch()
+                if not self._suspects:
+                    # What comes next travels while this is being handled.
+                    await self._pull.ask(self._batch)
+                if not deliveries:
                     await _wait_for(self._wake, TICK_S)
-                    continue
-                deliveries = self._take(window.size)
-                window.saw(max(delivery.attempt for delivery in deliveries))
-                # What comes next travels while this is being handled.
-                await self._pull.ask(window.size)
-                if not await self._handle_batch(process, deliveries):
-                    break
-                await asyncio.sleep(0)
+                elif await self._handle_batch(process, deliveries):
+                    await asyncio.sleep(0)
         finally:
             keepalive.cancel()
-            await self._end(self._current)
+            await self._end([*self._current, *self._suspects.all()])
 
     async def run_concurrently(
         self,
@@ -112,19 +110,17 @@ class Consumer:
         run = self._concurrent = ConcurrentRun(
             self._settler, process_one, concurrency=concurrency, key=key, wake=self._wake, draining=self._draining
         )
-        window = Window(concurrency if key is None else max(self._batch, concurrency))
+        most_in_hand = concurrency if key is None else max(self._batch, concurrency)
         await self._begin()
         keepalive = asyncio.create_task(self._keep_alive())
         try:
             while not self._draining.is_set():
                 self._wake.clear()
-                if self._pull.buffer:
-                    arrived = self._take(len(self._pull.buffer))
-                    window.saw(max(delivery.attempt for delivery in arrived))
-                    for delivery in arrived:
-                        await run.admit(delivery)
+                for delivery in self._take(len(self._pull.buffer)):
+                    await run.admit(delivery)
                 run.start_ready()
-                await self._pull.ask(window.size - run.in_hand)
+                if not run.has_suspects:
+                    await self._pull.ask(most_in_hand - run.in_hand)
                 await _wait_for(self._wake, min(TICK_S, run.next_due_s()))
             await run.finish()
         finally:
@@ -173,24 +169,32 @@ class Consumer:
             self._current = ()
             self._ended.set()
 
+    def _next_batch(self) -> Sequence[Delivery]:
+        """Return what to handle next: first deliveries together, and when there are none, one suspect."""
+        deliveries = self._take(self._batch)
+        if deliveries and max(delivery.attempt for delivery in deliveries) > 1:
+            for delivery in deliveries:
+                if delivery.attempt > 1:
+                    self._suspects.add(delivery.stream_sequence, delivery.attempt, delivery)
+            deliveries = [delivery for delivery in deliveries if delivery.attempt == 1]
+        if not deliveries and self._suspects:
+            return [self._suspects.pop()]
+        return deliveries
+
     def _take(self, most: int) -> list[Delivery]:
         buffer = self._pull.buffer
         return [delivery_of(buffer.popleft()) for _ in range(min(most, len(buffer)))]
 
     async def _handle_batch(
-        self, process: Callable[[Sequence[Delivery]], Awaitable[Sequence[Outcome]]], deliveries: list[Delivery]
+        self, process: Callable[[Sequence[Delivery]], Awaitable[Sequence[Outcome]]], deliveries: Sequence[Delivery]
     ) -> bool:
         """Handle and settle; False when `drain` came first, and `_current` was not handled."""
         settler = self._settler
         self._current = deliveries
-        if max(delivery.attempt for delivery in deliveries) > self._spec.max_attempts:
-            verdicts = [(delivery, settler.unhandled(delivery)) for delivery in deliveries]
-            for delivery, verdict in verdicts:
-                if verdict is not None:
-                    await settler.settle(delivery, verdict)
-            self._current = deliveries = [delivery for delivery, verdict in verdicts if verdict is None]
-            if not deliveries:
-                return True
+        if verdict := settler.unhandled(deliveries[0]):  # a suspect, and alone
+            await settler.settle(deliveries[0], verdict)
+            self._current = ()
+            return True
         outcomes = await self._process(process, deliveries)
         if outcomes is None:
             return False
@@ -232,6 +236,7 @@ class Consumer:
         while True:
             await asyncio.sleep(self._spec.ack_wait_s / 3)
             in_hand = [delivery.reply for delivery in self._current]
+            in_hand += [delivery.reply for delivery in self._suspects.all()]
             in_hand += [message.reply for message in self._pull.buffer]
             if self._concurrent is not None:
                 in_hand += self._concurrent.replies()

@@ -22,7 +22,7 @@ from shared.telemetry import TelemetryBatch, subject_of_batch
 
 IN_FLIGHT: Final = 1024
 """Messages sent before the first acknowledgement is awaited."""
-ACK_WAIT_S: Final = 5.0
+ACK_WAIT_S: Final = 3.0
 ROOM_FOR_HEADERS_BYTES: Final = 8192
 """Kept free in every message, so that a dead letter always has room for its headers."""
 
