@@ -57,6 +57,8 @@ class InfoReadResponse(message.ReadResponse):
 
     board: str
     """Name in the board catalogue."""
+    board_class: str
+    """How real it is: `virtual`, `emulated` or `physical`."""
     hash: bytes
     """The running image's hash."""
     model: bool

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from smp.image_management import IMG_MGMT_ERR, ImageState
 
-from device_gateway.images import McubootImage
 from device_gateway.protocol import EdgeloopError
 from device_gateway.virtual.bootloader import Bootloader, Verify
 from device_gateway.virtual.flash import SECTOR_BYTES, Area, FileFlash, PowerCutError
@@ -21,6 +20,8 @@ from device_gateway.virtual.smp_server import Body, InferenceRefusedError, SmpSe
 from device_gateway.virtual.telemetry import TelemetryLog
 from shared.boards import Board
 from shared.emulation import EmulationError
+from shared.emulation.mcuboot_image import McubootImage
+from shared.events.lab import BoardClass
 from shared.releases.histograms import quantise
 from shared.releases.release import Quantisation
 
@@ -144,12 +145,17 @@ class VirtualBoard:
     def info(self) -> Body:
         """Say who this is."""
         running = self._running_image()
-        return {"board": self.board.name, "hash": bytes.fromhex(running.image_hash), "model": running.has_model}
+        return {
+            "board": self.board.name,
+            "board_class": BoardClass.VIRTUAL.value,
+            "hash": bytes.fromhex(running.image_hash),
+            "model": running.model_digest is not None,
+        }
 
     async def infer(self, tensor: bytes) -> bytes:
         """Run the model on an int8 tensor."""
         running = self._running_image()
-        if not running.has_model:
+        if running.model_digest is None:
             raise InferenceRefusedError(EdgeloopError.NO_MODEL)
         try:
             info = await self._models.info(self._image, running.image_hash, self.board)
@@ -216,7 +222,7 @@ class VirtualBoard:
                 break
             except PowerCutError:
                 continue
-        self._image = self.flash.read(Area.SLOT0, 0, self.running.length_bytes)
+        self._image = self.flash.read(Area.SLOT0, 0, self.running.size_bytes)
         self._slots = Slots(self.flash, self._verify, self._directory / "upload.json")
         self.power = Power.ON
         self._halted = False
@@ -253,7 +259,7 @@ class VirtualBoard:
 
     async def _sense(self) -> None:
         running, image = self.running, self._image
-        if self._halted or self.power is not Power.ON or running is None or not running.has_model:
+        if self._halted or self.power is not Power.ON or running is None or running.model_digest is None:
             return
         info = await self._models.info(image, running.image_hash, self.board)
         sample = self._sensor.next_window()

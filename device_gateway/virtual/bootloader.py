@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from device_gateway.images import McubootImage
 from device_gateway.virtual.flash import ERASED, SECTOR_BYTES, Area, Flash, sectors_for
+from shared.emulation.mcuboot_image import McubootImage
 
 MAGIC = bytes.fromhex("77c295f360d2ef7f3552500f2cb67980")
 _SET = b"\x01"
@@ -146,7 +146,7 @@ class Bootloader:
             flash.erase(Area.SLOT1, 0)
             return
         outgoing = self._verify(flash.read(Area.SLOT0))
-        length = max(image.length_bytes for image in (incoming, outgoing) if image is not None)
+        length = max(image.size_bytes for image in (incoming, outgoing) if image is not None)
         write_intent(flash, Area.TRAILER0, swap_type, sectors_for(length))
 
     def _swap(self, intent: Trailer) -> None:

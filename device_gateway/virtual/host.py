@@ -5,10 +5,11 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from device_gateway.images import ImageError, McubootImage, load_public_key, verify_image
+from device_gateway.images import ImageError, load_public_key, verify_image
 from device_gateway.virtual.board import Power, VirtualBoard
 from device_gateway.virtual.bootloader import Verify
 from device_gateway.virtual.ledger import Ledger
@@ -18,6 +19,7 @@ from device_gateway.virtual.sensor import Sensor, Surroundings
 from device_gateway.virtual.settings import VirtualConfig
 from device_gateway.virtual.world import Playlist, World
 from shared.boards import board_named
+from shared.emulation.mcuboot_image import McubootImage
 
 _logger = logging.getLogger(__name__)
 HOST = "127.0.0.1"
@@ -42,8 +44,8 @@ class Host:
                 "driver": "smp-udp",
                 "address": f"udp://{HOST}:{self.ports[name]}",
                 "image_hash": board.running.image_hash if board.running else "",
-                "version": board.running.version if board.running else "",
-                "model": board.running is not None and board.running.has_model,
+                "version": board.running.version.removesuffix("+0") if board.running else "",
+                "model": board.running is not None and board.running.model_digest is not None,
                 "state": (
                     board.power.value if board.power is not Power.ON else "trial" if board.is_trial else "confirmed"
                 ),
@@ -61,8 +63,7 @@ class _BoardPort(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way to answer."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Hand a request to the board."""

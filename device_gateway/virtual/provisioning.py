@@ -22,16 +22,18 @@ HEADER_BYTES = 0x200
 _WAIT_FOREVER = struct.pack("<HH", 0xBF30, 0xE7FD)  # wfi; b .-2
 
 
-def factory_image(board: Board, key: Path) -> bytes:
-    """Return a signed MCUboot image, version 0.0.0, that waits for interrupts and carries no model.
+def factory_image(board: Board, key: Path, *, version: str = "0.0.0", padding: int = 0) -> bytes:
+    """Return a signed MCUboot image that waits for interrupts and carries no model.
 
     Args:
         board: Whose memory map it is linked for.
         key: Ed25519 private key in PEM.
+        version: As imgtool takes it.
+        padding: Zeros behind the code, for firmware of a size.
     """
     reset = board.slot_address + HEADER_BYTES + 8
-    payload = struct.pack("<II", board.ram_address + board.ram_bytes, reset | 1) + _WAIT_FOREVER
-    image = Image(version=decode_version("0.0.0"), header_size=HEADER_BYTES, pad_header=True)
+    payload = struct.pack("<II", board.ram_address + board.ram_bytes, reset | 1) + _WAIT_FOREVER + bytes(padding)
+    image = Image(version=decode_version(version), header_size=HEADER_BYTES, pad_header=True)
     with tempfile.TemporaryDirectory() as directory:
         # imgtool reads files only, and says what it does on stdout, which belongs to the caller.
         source = Path(directory, "factory.bin")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from smp.image_management import IMG_MGMT_ERR, ImageState
 
-from device_gateway.images import ImageError, McubootImage, read_image
+from device_gateway.images import ImageError, parse_image
 from device_gateway.virtual.bootloader import (
     SwapType,
     Verify,
@@ -20,6 +20,7 @@ from device_gateway.virtual.bootloader import (
     write_intent,
 )
 from device_gateway.virtual.flash import Area, Flash, sectors_for
+from shared.emulation.mcuboot_image import McubootImage
 
 
 class ImageRefusedError(Exception):
@@ -50,9 +51,9 @@ class Slots:
         self._upload = self._load_progress()
 
     def image_in(self, area: Area) -> McubootImage | None:
-        """Return what a slot says it holds."""
+        """Return the whole image that a slot holds, whoever signed it."""
         try:
-            return read_image(self._flash.read(area))
+            return parse_image(self._flash.read(area))
         except ImageError:
             return None
 
@@ -80,7 +81,7 @@ class Slots:
         return [
             ImageState(
                 slot=slot,
-                version=image.version.replace("+", "."),
+                version=image.version.removesuffix("+0").replace("+", "."),
                 hash=bytes.fromhex(image.image_hash),
                 bootable=True,
                 **flags[area],
