@@ -111,7 +111,7 @@ def _append_late_stage(step: Step, active: Rollout) -> None:
         for name in late
     }
     if step.is_current(active):
-        step.project = replace(step.project, reached=step.project.reached | added.keys())
+        step.project = replace(step.project, reached=step.project.reached.union(added))
     step.set_active(replace(active, stages=tuple(stages), targets={**active.targets, **added}))
 
 
@@ -135,7 +135,7 @@ def _begin(step: Step) -> bool:
     started = replace(pending, phase=Phase.RUNNING, stages=stages, targets=targets, started_at=step.now)
     step.project = replace(step.project, pending=None, active=started, ticked_at=step.now)
     if step.is_current(started):
-        step.project = replace(step.project, reached=step.project.reached | targets.keys())
+        step.project = replace(step.project, reached=step.project.reached.union(targets))
     planned = tuple(PlannedStage(name=stage.name, devices=stage.devices) for stage in stages)
     step.say(started, RolloutStarted(**step.names(started), stages=planned))
     _begin_stage(step, 0)
