@@ -45,10 +45,10 @@ static void show_lap(uint32_t ticks)
     line_with_number("m-lap-us-", ticks / TIMER_TICKS_PER_US);
 }
 
-/* scaled = (value - zero point) * scale in thousandths, held to what int32 can say. */
+/* (value - zero point) * scale in rounded thousandths, held to what int32 can say. */
 static int32_t output_milli(int8_t value)
 {
-    const int64_t scaled = ((value - MODEL_OUTPUT_ZERO_POINT) * (int64_t)MODEL_OUTPUT_SCALE_MILLI_Q16) >> 16;
+    const int64_t scaled = ((value - MODEL_OUTPUT_ZERO_POINT) * (int64_t)MODEL_OUTPUT_SCALE_MILLI_Q16 + (1 << 15)) >> 16;
     if (scaled > INT32_MAX) {
         return INT32_MAX;
     }
