@@ -39,7 +39,7 @@ async def connected(url: str) -> AsyncIterator[Client]:
     Raises:
         shared.bus.BusUnreachableError: nobody answers there.
     """
-    nc = await connect(url, name="edgeloop-cli", deadline_s=5)
+    nc = await connect(url, name="edgeloop-cli", deadline_s=3)
     try:
         yield nc
     finally:
