@@ -1,0 +1,61 @@
+"""gateway.yaml: what is wrong is named by file, line and key, with what is allowed."""
+
+from pathlib import Path
+
+import pytest
+
+from device_gateway.config import ConfigError, read_config
+
+GOOD = """\
+gateway: rack-1
+project: demo
+devices:
+  - id: m4-01
+    board: cortex-m4
+    driver: smp-udp
+    address: udp://127.0.0.1:24001
+  - id: m7-01
+    board: cortex-m7
+    driver: smp-udp
+    address: udp://192.0.2.7
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_good_file_is_read(tmp_path: Path) -> None:
+    config = read_config(write(tmp_path, GOOD))
+    assert config.gateway == "rack-1"
+    assert [device.id for device in config.devices] == ["m4-01", "m7-01"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("board: cortex-m4", "board: nano", ":5: devices[0].board: found 'nano'; allowed are cortex-m0plus"),
+        ("smp-udp\n    address: udp://127", "jtag\n    address: udp://127", ":6: devices[0].driver: found 'jtag'"),
+        ("udp://127.0.0.1:24001", "tcp://127.0.0.1", ":7: devices[0].address: 'tcp://127.0.0.1' is no address"),
+        ("udp://127.0.0.1:24001", "udp://127.0.0.1:70000", ":7: devices[0].address"),
+        ("udp://192.0.2.7", "udp://127.0.0.1:24001", ":7: devices[0].address: udp://127.0.0.1:24001 stands 2 times"),
+        ("id: m7-01", "id: m4-01", ":4: devices[0].id: 'm4-01' stands 2 times"),
+        ("id: m7-01", "id: M7 01", ":8: devices[1].id: found 'M7 01'"),
+        ("    board: cortex-m7\n", "", ":8: devices[1].board: Field required; the keys are id, board, driver"),
+        ("project: demo", "projekt: demo", ":2: projekt: found 'demo'"),
+        ("devices:", "devices: [", "not YAML"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = write(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(ConfigError) as raised:
+        read_config(path)
+    assert message in str(raised.value)
+    assert str(path) in str(raised.value)
+
+
+def test_a_missing_file_says_which_variable_to_set(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="EDGELOOP_GATEWAY_CONFIG"):
+        read_config(tmp_path / "absent.yaml")
