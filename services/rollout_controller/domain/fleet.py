@@ -66,7 +66,7 @@ def learn_install(device: Device, observed: InstallObserved, at: datetime) -> De
     """Return what is known after the end of an order that the gateway saw at `at`."""
     if at < device.observed_at:
         return device
-    if observed.outcome is InstallOutcome.LOST:
+    if observed.outcome is InstallOutcome.LOST and not observed.observed_hash:
         return replace(device, state=DeviceState.LOST, observed_at=at)
     if not observed.confirmed or not observed.observed_hash:
         return device

@@ -26,6 +26,8 @@ REFUSALS: Final = 3
 """After so many a device is left out, and counts against the budget like a failure."""
 ROLLBACK_ATTEMPTS: Final = 5
 """After so many orders without success a device is given up."""
+GATEWAY_PARALLEL: Final = 8
+"""How many orders a gateway carries out at the same time; the others of a stage queue there."""
 ANSWER_GRACE_S: Final = 10.0
 """A gateway notices a silent device first, and says more about it than the controller could."""
 
@@ -120,7 +122,7 @@ class Step:
         device = self.project.devices[target.device]
         previous = device.previous if target.wanted.is_same(device.confirmed) else device.confirmed
         token = self._issue(device, target.wanted)
-        due = self.after(self.policy.install_deadline_s + ANSWER_GRACE_S)
+        due = self._answer_due(device)
         self.put(replace(target, state=TargetState.ORDERED, previous=previous, token=token, due_at=due, detail=""))
 
     def restore(self, target: Target) -> None:
@@ -129,14 +131,25 @@ class Step:
         if target.attempts >= ROLLBACK_ATTEMPTS:
             self.put(replace(target, state=TargetState.UNRESTORED, due_at=None))
             return
-        token = self._issue(self.project.devices[target.device], target.previous)
-        due = self.after(self.policy.install_deadline_s + ANSWER_GRACE_S)
+        device = self.project.devices[target.device]
+        token = self._issue(device, target.previous)
+        due = self._answer_due(device)
         attempts = target.attempts + 1
         self.put(replace(target, state=TargetState.RESTORING, token=token, due_at=due, attempts=attempts))
 
     def restore_later(self, target: Target, detail: str) -> None:
         """Repeat the order back after a while."""
         self.put(replace(target, due_at=self.after(RETRY_S), detail=detail))
+
+    def _answer_due(self, device: Device) -> datetime:
+        """Return when silence becomes a loss: the deadline, once for every round of orders queued at the gateway."""
+        queued = sum(
+            target.state in {TargetState.ORDERED, TargetState.RESTORING}
+            and self.project.devices[target.device].gateway == device.gateway
+            for target in self.active.targets.values()
+        )
+        rounds = 1 + queued // GATEWAY_PARALLEL
+        return self.after(rounds * self.policy.install_deadline_s + ANSWER_GRACE_S)
 
     def _issue(self, device: Device, image: Image) -> int:
         device = replace(device, token=device.token + 1)

@@ -33,6 +33,7 @@ from shared.events.rollout import (
 from tests.unit.rollout.world import FACTORY, World, candidate_of
 
 ENDS = (RolloutSucceeded, RolloutRolledBack, RolloutSuperseded)
+IN_FLIGHT = {TargetState.ORDERED, TargetState.RETRYING, TargetState.LOST, TargetState.RESTORING}
 HARMLESS = {InstallOutcome.DEFERRED, InstallOutcome.REFUSED}
 
 
@@ -170,7 +171,7 @@ class Rollouts(RuleBasedStateMachine):
             self.note_install(message)
             before, newest = self.state_of(message.device), self.tokens[message.device]
             self.apply(observe_install(self.world.state, message, at, self.world.now))
-            if message.fencing_token < newest:
+            if message.fencing_token < newest and before in IN_FLIGHT:
                 assert self.state_of(message.device) == before, "the end of an older order is not an answer"
 
     def state_of(self, device: str) -> TargetState | None:
