@@ -1,0 +1,138 @@
+"""What a release is made of, and the decisions of the builder: pure."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Protocol
+
+from shared.events import Blob, Trigger
+from shared.events.device import GoldenVector
+from shared.releases.manifest import Manifest
+from shared.releases.release import Datasets, Firmware, ModelFiles, Quantisation, Reference, Release
+
+
+class MediaType(StrEnum):
+    """What the bytes in the object store are."""
+
+    RELEASE = "application/vnd.edgeloop.release.v1+json"
+    KERAS = "application/vnd.keras"
+    TFLITE = "application/vnd.tflite"
+    DATASET = "application/vnd.numpy.npz"
+    IMAGE = "application/vnd.mcuboot.image"
+    ELF = "application/x-elf"
+    ZIP = "application/zip"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Bytes on their way to the object store."""
+
+    data: bytes
+    media_type: MediaType
+    name: str
+
+    @cached_property
+    def blob(self) -> Blob:
+        """The reference that the object store will give."""
+        return Blob(
+            digest=f"sha256:{hashlib.sha256(self.data).hexdigest()}",
+            size_bytes=len(self.data),
+            media_type=self.media_type,
+            name=self.name,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """One board's entry in the release index, and the bytes that it names."""
+
+    firmware: Firmware
+    artifacts: tuple[Artifact, ...]
+
+
+class ModelBytes(Protocol):
+    """A model before and after quantisation."""
+
+    @property
+    def keras(self) -> bytes: ...
+    @property
+    def float32(self) -> bytes: ...
+
+
+def firmware_version(release: str, model_digest: str) -> str:
+    """Return ``1.2.3+build``: the build number is the first 32 bits of the int8 model's digest."""
+    return f"{release}+{int(model_digest.removeprefix('sha256:')[:8], 16)}"
+
+
+def over_budget(manifest: Manifest, board: str, flash_bytes: int, ram_bytes: int) -> list[str]:
+    """Return what the firmware takes beyond the manifest's budget for the board."""
+    budget = manifest.budgets.get(board)
+    if budget is None:
+        return []
+    taken = (("flash_bytes", flash_bytes, budget.flash_bytes), ("ram_bytes", ram_bytes, budget.ram_bytes))
+    return [
+        f"firmware for {board} takes {used:,} bytes of {name.removesuffix('_bytes')}; allowed are {allowed:,} "
+        f"(budgets.{board}.{name}). Next: make the model smaller, or raise the budget in edgeloop.yaml"
+        for name, used, allowed in taken
+        if allowed is not None and used > allowed
+    ]
+
+
+def build_key(
+    *, project: str, repository: str, commit: str, trigger: Trigger, production: Sequence[str], toolbox: str
+) -> str:
+    """Return the key under which a build is remembered: equal keys give equal releases.
+
+    Args:
+        project: part of the release index, as are the next three.
+        repository: where the commit comes from.
+        commit: the commit.
+        trigger: why it is built.
+        production: digests of the production datasets, in the order of training.
+        toolbox: digest of everything that builds: see `fingerprint.toolbox_digest`.
+    """
+    parts = (project, repository, commit, trigger, *production, toolbox)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def release_of(
+    *,
+    project: str,
+    repository: str,
+    commit: str,
+    trigger: Trigger,
+    manifest: Manifest,
+    model: ModelBytes,
+    int8: Artifact,
+    quantisation: tuple[Quantisation, Quantisation],
+    datasets: Mapping[str, bytes],
+    production: Sequence[bytes],
+    firmware: Sequence[Packed],
+    reference: Reference,
+    golden: GoldenVector,
+) -> tuple[Release, tuple[Artifact, ...]]:
+    """Return the release index, and everything to store in the order of storing: what names others comes last."""
+    keras = Artifact(model.keras, MediaType.KERAS, "model.keras")
+    float32 = Artifact(model.float32, MediaType.TFLITE, "model-float32.tflite")
+    train, test = (Artifact(datasets[name], MediaType.DATASET, f"{name}.npz") for name in ("train", "test"))
+    field_data = [Artifact(data, MediaType.DATASET, f"production-{n}.npz") for n, data in enumerate(production)]
+    release = Release(
+        project=project,
+        repository=repository,
+        commit=commit,
+        trigger=trigger,
+        manifest=manifest,
+        model=ModelFiles(
+            keras=keras.blob, float32=float32.blob, int8=int8.blob, input=quantisation[0], output=quantisation[1]
+        ),
+        datasets=Datasets(train=train.blob, test=test.blob, production=tuple(part.blob for part in field_data)),
+        firmware=tuple(part.firmware for part in firmware),
+        reference=reference,
+        golden=golden,
+    )
+    index = Artifact(release.to_bytes(), MediaType.RELEASE, f"{project}.json")
+    built = [artifact for part in firmware for artifact in part.artifacts]
+    every = [keras, float32, int8, train, test, *field_data, *built, index]
+    return release, tuple({artifact.blob.digest: artifact for artifact in every}.values())

@@ -1,0 +1,48 @@
+"""Settings of the artifact builder, from EDGELOOP_ variables."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from services.artifact_builder.firmware import Toolchain
+from services.artifact_builder.source import SCHEMES
+from services.artifact_builder.tools import Tools
+from shared.runtime import BaseServiceSettings
+
+
+class Settings(BaseServiceSettings):
+    """What the builder may use, and what it signs with."""
+
+    signing_key: Path = Field(description="The Ed25519 private key, PEM; boards accept only images that it signed")
+    toolchain: Toolchain = Field(default=Toolchain.ZIG, description="zig needs nothing installed; gcc is arm-none-eabi")
+    url_schemes: tuple[str, ...] = Field(default=SCHEMES, description="Where commits may be cloned from")
+    step_timeout_s: float = Field(default=3600, gt=0, description="Above what any manifest may ask for a step")
+    step_memory_bytes: int = Field(default=3 * 2**30, gt=0, description="Resident, a step and its children together")
+    step_processes: int = Field(default=256, gt=0)
+    step_file_bytes: int = Field(default=2 * 2**30, gt=0, description="Largest file that a step may write")
+    step_variables: tuple[str, ...] = Field(default=(), description="Names of variables that steps may see")
+    clone_timeout_s: float = Field(default=120, gt=0)
+    conversion_timeout_s: float = Field(default=300, gt=0)
+    minimum_free_bytes: int = Field(default=256 * 2**20, ge=0, description="Below this no build is begun")
+
+    @property
+    def work(self) -> Path:
+        """Where builds happen: one folder each, gone at the end."""
+        return (self.data / "builder" / "work").absolute()
+
+    def tools(self) -> Tools:
+        """Return what the pipeline is told of these settings."""
+        return Tools(
+            signing_key=self.signing_key.absolute(),
+            compiler_cache=(self.data / "builder" / "compiler-cache").absolute(),
+            toolchain=self.toolchain,
+            url_schemes=self.url_schemes,
+            step_timeout_s=self.step_timeout_s,
+            step_memory_bytes=self.step_memory_bytes,
+            step_processes=self.step_processes,
+            step_file_bytes=self.step_file_bytes,
+            step_variables=self.step_variables,
+            clone_timeout_s=self.clone_timeout_s,
+            conversion_timeout_s=self.conversion_timeout_s,
+            minimum_free_bytes=self.minimum_free_bytes,
+        )

@@ -1,0 +1,68 @@
+"""What a build works with, apart from what it builds."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgtool import keys as imgtool_keys
+
+from services.artifact_builder.errors import InfrastructureError
+from services.artifact_builder.firmware import Toolchain
+from services.artifact_builder.processes import Limits
+from services.artifact_builder.source import SCHEMES
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Key, compiler and limits. The defaults suit a build on somebody's own machine."""
+
+    signing_key: Path
+    compiler_cache: Path
+    toolchain: Toolchain = Toolchain.ZIG
+    url_schemes: tuple[str, ...] = SCHEMES
+    step_timeout_s: float = 3600
+    step_memory_bytes: int = 3 * 2**30
+    step_processes: int = 256
+    step_file_bytes: int = 2 * 2**30
+    step_variables: tuple[str, ...] = ()
+    clone_timeout_s: float = 120
+    conversion_timeout_s: float = 300
+    minimum_free_bytes: int = 256 * 2**20
+
+    def limits(self, wall_s: float) -> Limits:
+        """Return the limits of one program."""
+        return Limits(
+            wall_s=min(wall_s, self.step_timeout_s),
+            memory_bytes=self.step_memory_bytes,
+            processes=self.step_processes,
+            file_bytes=self.step_file_bytes,
+        )
+
+    def public_key(self) -> bytes:
+        """Return the public half of the signing key.
+
+        Raises:
+            InfrastructureError: there is no such key.
+        """
+        try:
+            key = imgtool_keys.load(str(self.signing_key))
+        except (OSError, ValueError) as error:
+            raise InfrastructureError(
+                f"signing key {self.signing_key} cannot be read: {error}. Next: point EDGELOOP_SIGNING_KEY at an "
+                "Ed25519 private key in PEM"
+            ) from error
+        if not isinstance(key, imgtool_keys.Ed25519):
+            raise InfrastructureError(
+                f"signing key {self.signing_key} is no Ed25519 private key. Next: point EDGELOOP_SIGNING_KEY at one"
+            )
+        public: bytes = key.get_public_bytes()
+        return public
+
+    def check_room(self, folder: Path) -> None:
+        """Raise InfrastructureError unless the disk below `folder` has room for a build."""
+        free = shutil.disk_usage(folder).free
+        if free < self.minimum_free_bytes:
+            raise InfrastructureError(
+                f"{folder} has {free:,} bytes free; a build needs {self.minimum_free_bytes:,}. "
+                "Next: free some, or move EDGELOOP_DATA to a larger disk"
+            )
