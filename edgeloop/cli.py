@@ -1,5 +1,7 @@
 """The entry point: the tree of commands, and what becomes of errors."""
 
+import errno
+import logging
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -40,11 +42,13 @@ def _print_version(value: bool) -> None:
 def root(
     *,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
-    show_version: Annotated[
+    _version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Take the options that stand before a command; `execute` reads --debug."""
+    """Take the options that stand before a command; `execute` acts on --debug."""
+    # What a command has to say it says itself; libraries speak up with --debug only.
+    logging.basicConfig(handlers=[logging.StreamHandler() if debug else logging.NullHandler()])
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -66,10 +70,7 @@ def execute(arguments: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        unexpected = InfrastructureError(
-            f"unexpected {type(error).__name__}: {error}", next_step="the same command with --debug shows where"
-        )
-        print_error(unexpected, as_json=as_json)
+        print_error(_unexpected(error), as_json=as_json)
         return ExitCode.INFRASTRUCTURE
     return ExitCode.OK
 
@@ -82,3 +83,15 @@ def main() -> None:
 def _of_bus(error: BusError) -> InfrastructureError:
     message, _, next_step = str(error).partition(" Next: ")
     return InfrastructureError(message, next_step=next_step)
+
+
+def _unexpected(error: Exception) -> InfrastructureError:
+    next_step = "the same command with --debug shows where"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InfrastructureError(
+            f"{error.filename or 'a file'}: the disk is full",
+            next_step="free some space, or put --data on another disk",
+        )
+    if isinstance(error, OSError) and error.filename:
+        return InfrastructureError(f"{error.filename}: {error.strerror}", next_step=next_step)
+    return InfrastructureError(f"unexpected {type(error).__name__}: {error}", next_step=next_step)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from edgeloop.errors import InfrastructureError
+from edgeloop.events import connected
 from edgeloop.layout import Layout, StackState, write_json, write_private
 from edgeloop.stack.fleet import Fleet, gateway_yaml, virtual_yaml
 from edgeloop.stack.lock import exclusive
@@ -73,12 +74,18 @@ class LocalStack:
         self._ports.require_asked()
         ensure_signing_key(self.layout)
         self._secret = ensure_webhook_secret(self.layout)
-        if not self._options.nats_url:
+        if self._options.nats_url:
+            async with connected(self._options.nats_url):
+                pass  # better one clear error now than one from every service
+        else:
             await self._start_group([self._nats_spec()])
             self._nats_url = self._url_of(NATS)
-        await self._start_group([self._service_spec(name) for name in SERVICES])
-        if self._options.fleet:
-            await self._start_fleet(self._options.fleet)
+        fleet = self._options.fleet
+        services = [self._service_spec(name) for name in SERVICES]
+        # The boards need no bus, so they start beside the services.
+        await self._start_group([*services, self._boards_spec(fleet)] if fleet else services)
+        if fleet:
+            await self._start_group([await self._gateway_spec(fleet)])
         state = StackState(
             pid=os.getpid(),
             nats_url=self._nats_url,
@@ -115,17 +122,17 @@ class LocalStack:
                 task.cancel()
             await asyncio.gather(*starting, return_exceptions=True)
 
-    async def _start_fleet(self, fleet: Fleet) -> None:
-        config, port = self.layout.virtual_config, self._ports.wanted(VIRTUAL)
-        write_private(
-            config, virtual_yaml(fleet, self.layout, state_file=self.layout.state_file_of(VIRTUAL), http_port=port)
-        )
-        virtual = self._module_spec(VIRTUAL, "device_gateway.virtual", EDGELOOP_VIRTUAL_CONFIG=str(config))
-        await self._start_group([replace(virtual, ready=self._written_by(VIRTUAL))])
-        boards = await self._json(f"{self._url_of(VIRTUAL)}/boards")
-        write_private(self.layout.gateway_config, gateway_yaml(fleet, boards))
-        gateway = self._module_spec(GATEWAY, "device_gateway", EDGELOOP_GATEWAY_CONFIG=str(self.layout.gateway_config))
-        await self._start_group([gateway])
+    def _boards_spec(self, fleet: Fleet) -> ProcessSpec:
+        config, state_file = self.layout.virtual_config, self.layout.state_file_of(VIRTUAL)
+        port = self._ports.wanted(VIRTUAL)
+        write_private(config, virtual_yaml(fleet, self.layout, state_file=state_file, http_port=port))
+        spec = self._module_spec(VIRTUAL, "device_gateway.virtual", EDGELOOP_VIRTUAL_CONFIG=str(config))
+        return replace(spec, ready=self._written_by(VIRTUAL))
+
+    async def _gateway_spec(self, fleet: Fleet) -> ProcessSpec:
+        config = self.layout.gateway_config
+        write_private(config, gateway_yaml(fleet, await self._json(f"{self._url_of(VIRTUAL)}/boards")))
+        return self._module_spec(GATEWAY, "device_gateway", EDGELOOP_GATEWAY_CONFIG=str(config))
 
     def _nats_spec(self) -> ProcessSpec:
         state_file = self.layout.state_file_of(NATS)
