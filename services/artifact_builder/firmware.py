@@ -203,7 +203,7 @@ def _run(command: Sequence[str], workdir: Path, environment: dict[str, str]) -> 
     """Return what the command said when it failed, None when it succeeded."""
     if shutil.which(command[0]) is None:
         raise CompilerError(
-            f"{command[0]} is not installed; `apt-get install gcc-arm-none-eabi` gets it, and toolchain zig needs nothing"
+            f"{command[0]} is not installed; `apt-get install gcc-arm-none-eabi` gets it; toolchain zig is always there"
         )
     try:
         done = subprocess.run(  # noqa: S603 - a fixed command on files that were just written
@@ -215,7 +215,7 @@ def _run(command: Sequence[str], workdir: Path, environment: dict[str, str]) -> 
 
 
 def _raise_overflow(output: str, board: Board) -> None:
-    """Raise what the linker says of a region that is too small. LLD names each section in turn, GNU ld only the region."""
+    """Raise what the linker says of a region that is too small; LLD reports a running sum section by section."""
     found = re.findall(r"region [`']?(FLASH|RAM)'?:? (?:is )?overflow(?:ed|s)? by (\d+) bytes", output)
     if not found:
         return
@@ -233,7 +233,7 @@ def _tail(output: str) -> str:
 def _version(toolchain: Toolchain) -> str:
     if toolchain is Toolchain.ZIG:
         return f"zig {metadata.version('ziglang')} clang"
-    done = subprocess.run(  # noqa: S603 - a fixed command
+    done = subprocess.run(
         ["arm-none-eabi-gcc", "-dumpfullversion"],  # noqa: S607 - found on the PATH, as a user's compiler is
         capture_output=True,
         text=True,

@@ -98,7 +98,7 @@ def _area(data: bytes, start: int, magic: int, tlvs: dict[int, bytes]) -> int:
     """Add the TLVs of one area to `tlvs`, and return the area's size with its own header."""
     if start + _TLV_INFO.size > len(data):
         raise ImageFormatError(f"the image is cut off: its TLVs should begin at byte {start}; there are {len(data)}")
-    found, size = _TLV_INFO.unpack_from(data, start)
+    found, size = _word_pair(data, start)
     if found != magic:
         raise ImageFormatError(f"the TLVs at byte {start} should begin with {magic:#06x}, not {found:#06x}")
     if start + size > len(data) or size < _TLV_INFO.size:
@@ -111,9 +111,14 @@ def _area(data: bytes, start: int, magic: int, tlvs: dict[int, bytes]) -> int:
 
 def _entries(data: bytes, at: int, end: int) -> Iterator[tuple[int, bytes]]:
     while at + _TLV_INFO.size <= end:
-        kind, size = _TLV_INFO.unpack_from(data, at)
+        kind, size = _word_pair(data, at)
         at += _TLV_INFO.size
         if at + size > end:
             raise ImageFormatError(f"the TLV {kind:#06x} at byte {at} reaches {at + size - end} bytes past its area")
         yield kind, data[at : at + size]
         at += size
+
+
+def _word_pair(data: bytes, at: int) -> tuple[int, int]:
+    first, second = _TLV_INFO.unpack_from(data, at)
+    return int(first), int(second)

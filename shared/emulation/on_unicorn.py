@@ -1,6 +1,7 @@
 """Runs firmware images in this process, on Unicorn's Cortex-M cores.
 
-Memory is the board's own: flash and RAM of its size, a UART, a timer and the system control space. Anything else faults.
+Memory is the board's own: flash and RAM of its size, a UART, a timer and the system control space.
+Anything else faults.
 """
 
 import threading
@@ -134,7 +135,7 @@ class _UnicornConsole:
         what = self._fault or str(error)
         return EmulationError(f"the firmware faulted at pc {pc:#010x} (called from {link:#010x}): {what}")
 
-    def _note_bad_access(self, _uc: Any, access: int, address: int, size: int, _value: int, _data: Any) -> bool:
+    def _note_bad_access(self, _uc: object, access: int, address: int, size: int, _value: int, _data: object) -> bool:
         kinds = {
             unicorn.UC_MEM_READ_UNMAPPED: "read of",
             unicorn.UC_MEM_WRITE_UNMAPPED: "write to",
@@ -145,14 +146,14 @@ class _UnicornConsole:
         self._fault = f"{kinds.get(access, 'access to')} {size} bytes at {address:#010x}, outside the board's memory"
         return False
 
-    def _read_uart(self, uc: Any, offset: int, _size: int, _data: Any) -> int:
+    def _read_uart(self, _uc: object, offset: int, _size: int, _data: object) -> int:
         if offset == _UART_STATE:
             if self._to_firmware:
                 return _UART_RECEIVED
             # Two looks in a row, with nothing sent between them: the firmware waits for input.
             self._polls += 1
             if self._polls > 1:
-                uc.emu_stop()
+                self._uc.emu_stop()
             return 0
         if offset == _UART_DATA and self._to_firmware:
             byte: int = self._to_firmware[0]
@@ -160,30 +161,30 @@ class _UnicornConsole:
             return byte
         return 0
 
-    def _write_uart(self, _uc: Any, offset: int, _size: int, value: int, _data: Any) -> None:
+    def _write_uart(self, _uc: object, offset: int, _size: int, value: int, _data: object) -> None:
         if offset == _UART_DATA:
             self._polls = 0
             self._from_firmware.append(value & 0xFF)
 
-    def _read_timer(self, _uc: Any, offset: int, _size: int, _data: Any) -> int:
+    def _read_timer(self, _uc: object, offset: int, _size: int, _data: object) -> int:
         if offset != _TIMER_VALUE:
             return 0
         return _UINT32_MAX - (self._executed * INSTRUCTION_NS // TICK_NS & _UINT32_MAX)
 
-    def _make_counter(self) -> Callable[[Any, int, int, Any], None]:
+    def _make_counter(self) -> Callable[[object, int, int, object], None]:
         lengths: dict[tuple[int, int], int] = {}
 
-        def count(uc: Any, address: int, size: int, _data: Any) -> None:
+        def count(_uc: object, address: int, size: int, _data: object) -> None:
             try:
                 self._executed += lengths[address, size]
             except KeyError:
-                lengths[address, size] = _instructions_in(bytes(uc.mem_read(address, size)))
+                lengths[address, size] = _instructions_in(bytes(self._uc.mem_read(address, size)))
                 self._executed += lengths[address, size]
 
         return count
 
 
-def _ignore_write(_uc: Any, _offset: int, _size: int, _value: int, _data: Any) -> None:
+def _ignore_write(_uc: object, _offset: int, _size: int, _value: int, _data: object) -> None:
     """Let the firmware start the timer: it always runs."""
 
 

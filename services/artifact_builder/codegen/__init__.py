@@ -41,7 +41,7 @@ def generate(tflite: bytes) -> GeneratedModel:
 
     Raises:
         MalformedModelError: the bytes are not a whole model.
-        UnsupportedModelError: the model uses what the kernels do not have; the message names the operator and the tensor.
+        UnsupportedModelError: the kernels lack something; the message names the operator and the tensor.
     """
     graph = read_graph(tflite)
     layers, roots = _lower_all(graph)

@@ -17,7 +17,7 @@ def layer_names(layers: Sequence[Layer]) -> list[str]:
 
 def _identifier(tensor_name: str) -> str:
     """Shorten ``functional_1/conv1d_1/Relu;functional_1/...`` to ``conv1d_1_relu``."""
-    first = tensor_name.split(";")[0]
+    first = tensor_name.split(";", 1)[0]
     parts = [part for part in first.split("/") if part]
     words = re.sub(r"[^a-z0-9]+", "_", "_".join(parts[-2:]).lower()).strip("_")
     return words[:_NAME_CHARACTERS].strip("_") or "unnamed"
@@ -92,7 +92,10 @@ def model_header(facts: Mapping[str, str]) -> str:
 def model_source(
     layers: Sequence[Layer], names: Sequence[str], offsets: Mapping[int, int], ends: tuple[int, int]
 ) -> str:
-    """Define the layers and the calls. `offsets` are places in the arena by tensor index; `ends` are input and output."""
+    """Define the layers and the calls.
+
+    `offsets` are places in the arena by tensor index; `ends` are those of the model's input and output.
+    """
     descriptions = [_description(layer, name) for layer, name in zip(layers, names, strict=True)]
     calls = [f"    {_call(layer, name, offsets)}" for layer, name in zip(layers, names, strict=True)]
     return "\n".join(

@@ -119,7 +119,7 @@ def logistic(value: int, integer_bits: int) -> int:
 
 
 def tanh(value: int, integer_bits: int) -> int:
-    """Return tanh(x) with 31 fractional bits."""
+    """Return the hyperbolic tangent with 31 fractional bits."""
     if value == 0:
         return 0
     # The same bits, read with one more integer bit, are twice the value.

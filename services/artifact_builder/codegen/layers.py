@@ -15,8 +15,8 @@ Values = NDArray[np.int8] | NDArray[np.int32]
 class Layer:
     """A call of `kernel` with a constant `struct kernel`.
 
-    `fields` are the C initialisers by member; a nested mapping is a nested struct, a string is taken as it is. `arrays` become constants
-    of their own, and members of the same name (dots reach into nested structs) point at them.
+    `fields` are the C initialisers by member; a nested mapping is a nested struct. `arrays` become constants of their
+    own, and members of the same name (dots reach into nested structs) point at them.
     """
 
     kernel: str

@@ -62,7 +62,8 @@ def folded_bias(
     folded = bias - input_zero_point * sums
     if folded.size and np.abs(folded).max() >= 1 << 31:
         raise operator.unsupported("its bias does not fit into 32 bits", "Check the range of the layer's weights")
-    return folded.astype(np.int32)
+    result: NDArray[np.int32] = folded.astype(np.int32)
+    return result
 
 
 def double_product_multipliers(scales: tuple[float, ...], source: Tensor, output: Tensor) -> list[Multiplier]:

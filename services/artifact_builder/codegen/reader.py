@@ -8,7 +8,7 @@ import math
 import struct
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import tflite
 
@@ -18,6 +18,9 @@ from services.artifact_builder.codegen.graph import ElementType, Graph, Operator
 _MAXIMUM_DIMENSIONS = 8
 _MAXIMUM_ELEMENTS = 1 << 28
 _NAME_CHARACTERS = 200
+
+_Table: TypeAlias = Any
+"""A table of the generated flatbuffer classes, which publish no types."""
 
 # What the flatbuffer runtime raises when an offset leads nowhere.
 _STUMBLES = (struct.error, IndexError, ValueError, TypeError, OverflowError, AttributeError, MemoryError)
@@ -123,7 +126,7 @@ class _Reader:
             )
         return _at(tensors, indices[0], f"the model's {what}")
 
-    def _tensor(self, index: int, table: Any) -> Tensor:
+    def _tensor(self, index: int, table: _Table) -> Tensor:
         name = (table.Name() or b"").decode("utf-8", "replace")[:_NAME_CHARACTERS]
         self._count("dimensions", table.ShapeLength())
         if table.ShapeLength() > _MAXIMUM_DIMENSIONS:
@@ -145,7 +148,7 @@ class _Reader:
             data=self._buffer(index, name, table.Buffer()),
         )
 
-    def _quantisation(self, label: str, table: Any) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    def _quantisation(self, label: str, table: _Table) -> tuple[tuple[float, ...], tuple[int, ...]]:
         if table is None:
             return (), ()
         scales = tuple(float(table.Scale(i)) for i in self._count("scales", table.ScaleLength()))
@@ -170,7 +173,7 @@ class _Reader:
         self._count("bytes of weights", length, 1)
         return bytes(buffer.DataAsNumpy())
 
-    def _operator(self, index: int, table: Any, tensors: list[Tensor]) -> Operator:
+    def _operator(self, index: int, table: _Table, tensors: list[Tensor]) -> Operator:
         code_index = table.OpcodeIndex()
         if not 0 <= code_index < self._model.OperatorCodesLength():
             raise MalformedModelError(f"operator {index} has code {code_index} of {self._model.OperatorCodesLength()}")
@@ -193,7 +196,7 @@ class _Reader:
         )
 
     @staticmethod
-    def _options(name: str, table: Any) -> dict[str, float]:
+    def _options(name: str, table: _Table) -> dict[str, float]:
         if name not in _OPTIONS:
             return {}
         options_name, fields = _OPTIONS[name]

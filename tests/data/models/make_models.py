@@ -1,5 +1,6 @@
-"""Writes the small int8 models beside this file. They are committed: `python tests/data/models/make_models.py` renews them.
+"""Writes the small int8 models beside this file.
 
+They are committed; `python tests/data/models/make_models.py` renews them.
 Weights are random (seeded), because code generation is tested on arithmetic, not on accuracy.
 """
 

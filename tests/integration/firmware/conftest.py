@@ -1,0 +1,101 @@
+"""Firmware from models, and the runtime that it is compared with."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from services.artifact_builder.codegen import GeneratedModel, generate
+from services.artifact_builder.firmware import Toolchain, compile_firmware
+from services.artifact_builder.signing import generate_key, sign_image
+from shared.boards import Board, board_named
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    return Path(__file__).parents[2] / "data" / "models"
+
+
+@pytest.fixture(scope="session")
+def mlperf() -> Path:
+    folder = Path(__file__).parents[4] / "shared" / "data" / "mlperf_tiny"
+    if not folder.is_dir():
+        pytest.skip("../shared/data/mlperf_tiny is absent; get the models from github.com/mlcommons/tiny")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zig_cache(request: pytest.FixtureRequest) -> Path:
+    """Kept between runs: the first build for a core compiles the compiler's own library for seconds."""
+    assert request.config.cache is not None
+    return Path(request.config.cache.mkdir("zig"))
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys")
+    generate_key(folder / "signing.pem", folder / "signing.pub.pem")
+    return folder / "signing.pem"
+
+
+@pytest.fixture(scope="session")
+def gcc() -> Toolchain:
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed; `apt-get install gcc-arm-none-eabi` gets it")
+    return Toolchain.GCC
+
+
+@pytest.fixture(scope="session")
+def qemu() -> None:
+    if shutil.which("qemu-system-arm") is None:
+        pytest.skip("qemu-system-arm is not installed; `apt-get install qemu-system-arm` gets it")
+
+
+@pytest.fixture(scope="session")
+def make_image(tmp_path_factory: pytest.TempPathFactory, zig_cache: Path, key: Path) -> Callable[..., bytes]:
+    """Build a signed image from a .tflite or from generated sources; the same request is built once."""
+    built: dict[tuple[str, str, str], bytes] = {}
+
+    def make(
+        model: bytes | GeneratedModel, board: Board | str = "cortex-m4", toolchain: Toolchain = Toolchain.ZIG
+    ) -> bytes:
+        board = board_named(board) if isinstance(board, str) else board
+        source = model if isinstance(model, bytes) else repr(sorted(model.sources.items())).encode()
+        digest = hashlib.sha256(source).hexdigest()
+        if (digest, board.name, toolchain) not in built:
+            compiled = compile_firmware(
+                generate(model) if isinstance(model, bytes) else model,
+                board,
+                model_digest=f"sha256:{digest}",
+                toolchain=toolchain,
+                workdir=tmp_path_factory.mktemp("firmware"),
+                cache_dir=zig_cache,
+            )
+            signed = sign_image(compiled.binary, board, version="1.2.3+4", model_digest=f"sha256:{digest}", key=key)
+            built[digest, board.name, toolchain] = signed.data
+        return built[digest, board.name, toolchain]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tflm() -> Callable[[bytes, NDArray[np.int8]], list[bytes]]:
+    """TensorFlow Lite for Microcontrollers itself: one output per row of inputs."""
+    runtime = pytest.importorskip(
+        "tflite_micro.python.tflite_micro.runtime", reason="tflite-micro is published for x86_64 Linux only"
+    )
+
+    def run(model: bytes, rows: NDArray[np.int8]) -> list[bytes]:
+        interpreter = runtime.Interpreter.from_bytes(model, arena_size=1 << 20)
+        outputs = []
+        for row in rows:
+            interpreter.set_input(row.reshape(interpreter.get_input_details(0)["shape"]), 0)
+            interpreter.invoke()
+            outputs.append(interpreter.get_output(0).tobytes())
+        return outputs
+
+    return run
