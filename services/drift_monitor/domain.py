@@ -36,7 +36,7 @@ REMEMBERED_REPORTS: Final = 64
 def psi(observed: Counts, reference: Counts) -> npt.NDArray[np.float64]:
     """Return the population stability index of each row of `observed` against `reference`, shape (..., bins)."""
     p, q = _shares(observed), _shares(reference)
-    index: npt.NDArray[np.float64] = ((p - q) * np.log(p / q)).sum(axis=-1)
+    index: npt.NDArray[np.float64] = ((p - q) * (np.log(p) - np.log(q))).sum(axis=-1)
     return index
 
 
