@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -88,9 +88,12 @@ def _participant(name: str, folder: str) -> Participant:
     if importlib.util.find_spec(module) is None:
         return Participant(name, folder, (), outside)
     handlers = importlib.import_module(module)
-    if hasattr(handlers, "EMITS"):
-        outside = Outside(outside.occasion if outside else "its own initiative", tuple(handlers.EMITS))
-    return Participant(name, folder, tuple(handlers.ROUTES), outside)
+    participant = Participant(name, folder, tuple(handlers.ROUTES))
+    # Some name what their routes emit EMITS as well: only what no route says is said outside.
+    said = tuple(message for message in getattr(handlers, "EMITS", ()) if message not in participant.emits)
+    if said:
+        outside = Outside(outside.occasion if outside else "its own initiative", said)
+    return replace(participant, outside=outside)
 
 
 def _once(messages: Iterable[Message]) -> tuple[Message, ...]:
