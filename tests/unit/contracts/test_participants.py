@@ -42,7 +42,7 @@ def test_routing_tables_are_read_without_tensorflow() -> None:
         "import sys; from pathlib import Path; from edgeloop.contracts.participants import participants;"
         "participants(Path(sys.argv[1]));"
         "heavy = {'tensorflow', 'keras', 'tflite_micro', 'ai_edge_litert', 'unicorn'} & set(sys.modules);"
-        "sys.exit(', '.join(sorted(heavy)))"
+        "sys.exit(', '.join(sorted(heavy)) or None)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, check=False, cwd=ROOT
