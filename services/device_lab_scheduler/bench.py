@@ -18,6 +18,8 @@ import numpy.typing as npt
 from services.device_lab_scheduler.domain.acceptance import BoardRun, Mismatch, SecondOpinion
 from shared.boards import Board
 from shared.emulation import EmulatedBoard, EmulationError
+from shared.emulation.mcuboot_image import ImageFormatError
+from shared.emulation.on_qemu import EmulatorMissingError, boot_qemu
 
 Boot = Callable[[bytes, Board], EmulatedBoard]
 
@@ -106,14 +108,16 @@ def run_on_board(job: BoardJob, emulator: Emulator, deadline_s: float) -> BoardR
     """Run one firmware image on an emulated board: smoke test, then every row.
 
     Raises:
-        BenchError: the board was not through after `deadline_s` seconds.
+        BenchError: the board was not through after `deadline_s` seconds, or the emulator is not installed.
     """
     started = time.monotonic()
     run = BoardRun(board=job.board.name)
     try:
         run = _smoke_test(run, job, _counting(emulator))
         run = _acceptance_test(run, job, _fast(emulator), started + deadline_s)
-    except EmulationError as error:
+    except EmulatorMissingError as error:
+        raise BenchError(f"{error}; or set EDGELOOP_LAB_EMULATOR=unicorn") from error
+    except (EmulationError, ImageFormatError) as error:
         run = replace(run, fault=str(error))
     if emulator is Emulator.AUTO and not run.fault:
         run = replace(run, second_opinion=_second_opinion(job))
@@ -122,6 +126,10 @@ def run_on_board(job: BoardJob, emulator: Emulator, deadline_s: float) -> BoardR
 
 def _smoke_test(run: BoardRun, job: BoardJob, boot: Boot) -> BoardRun:
     with closing(boot(job.image, job.board)) as board:
+        if board.info.input_bytes != len(job.golden_input):
+            raise EmulationError(
+                f"the firmware's model takes {board.info.input_bytes} bytes, the release's {len(job.golden_input)}"
+            )
         answer = board.infer(job.golden_input)
         return replace(
             run,
@@ -162,9 +170,11 @@ def _acceptance_test(run: BoardRun, job: BoardJob, boot: Boot, deadline: float) 
 
 
 def _second_opinion(job: BoardJob) -> SecondOpinion | None:
-    """Repeat the smoke test on QEMU, where it is installed."""
-    from shared.emulation.on_qemu import EmulatorMissingError, boot_qemu  # noqa: PLC0415 - only where it is asked for
+    """Repeat the smoke test on QEMU, where it is installed.
 
+    Raises:
+        BenchError: QEMU hung or ended. The firmware ran on Unicorn, so that it is not what has failed.
+    """
     try:
         with closing(boot_qemu(job.image, job.board)) as board:
             answer = board.infer(job.golden_input)
@@ -172,7 +182,10 @@ def _second_opinion(job: BoardJob) -> SecondOpinion | None:
     except EmulatorMissingError:
         return None
     except EmulationError as error:
-        return SecondOpinion("qemu", b"", None, fault=str(error))
+        raise BenchError(
+            f"QEMU, asked for a second opinion on firmware that ran on Unicorn: {error}; "
+            "set EDGELOOP_LAB_EMULATOR=unicorn to do without"
+        ) from error
 
 
 def _counting(emulator: Emulator) -> Boot:
@@ -186,8 +199,6 @@ def _counting(emulator: Emulator) -> Boot:
 
 def _fast(emulator: Emulator) -> Boot:
     if emulator is Emulator.QEMU:
-        from shared.emulation.on_qemu import boot_qemu  # noqa: PLC0415 - as above
-
         return boot_qemu
     from shared.emulation.on_unicorn import boot_unicorn  # noqa: PLC0415 - as above
 

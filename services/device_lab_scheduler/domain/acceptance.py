@@ -14,8 +14,8 @@ from shared.events import Check, CheckOutcome
 from shared.events.lab import BoardClass, BoardResult, CandidateAccepted, CandidateRefused, Numerics, Parity
 from shared.releases.manifest import Budget, Gates
 
-INSTRUCTIONS_TOLERANCE: Final = 0.01
-"""Between emulators: QEMU's count is a timer's, and holds the UART's polling around the inference."""
+INSTRUCTIONS_TOLERANCE: Final = 0.001
+"""Between emulators: QEMU's count is read off a timer, whose tick is 5/8 of an instruction."""
 
 _ROUNDING: Final = 1e-9
 
@@ -36,7 +36,6 @@ class SecondOpinion:
     emulator: str
     output: bytes
     instructions: int | None
-    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +218,13 @@ def _ram(run: BoardRun, expected: Expectation) -> Check:
 def _cross_check(run: BoardRun, opinion: SecondOpinion) -> Check:
     counted = opinion.instructions
     near = counted is None or abs(counted - run.instructions) <= INSTRUCTIONS_TOLERANCE * run.instructions
-    agrees = not opinion.fault and opinion.output == run.golden_output and near
+    agrees = opinion.output == run.golden_output and near
     return Check(
         name=f"cross-check-{run.board}",
         outcome=_outcome(agrees),
-        observed=opinion.fault or f"{opinion.emulator}: output {opinion.output.hex()}, {counted} instructions",
+        observed=f"{opinion.emulator}: output {opinion.output.hex()}, {counted} instructions",
         allowed=f"{run.emulator}'s output {run.golden_output.hex()}, {run.instructions} instructions within "
-        f"{INSTRUCTIONS_TOLERANCE:.0%}",
+        f"{INSTRUCTIONS_TOLERANCE:.1%}",
         detail=""
         if agrees
         else "the emulators disagree: the firmware relies on something that one of them models otherwise",

@@ -67,7 +67,6 @@ def test_a_run_within_all_gates_is_accepted_with_its_measurements() -> None:
         ({"inputs": 0, "correct": 0}, "parity-cortex-m4", "0 of 0"),
         ({"second_opinion": SecondOpinion("qemu 7.2", b"\x01\x03", 1_000_000)}, "cross-check-cortex-m4", "0103"),
         ({"second_opinion": SecondOpinion("qemu 7.2", b"\x01\x02", 1_100_000)}, "cross-check-cortex-m4", "1100000"),
-        ({"second_opinion": SecondOpinion("qemu", b"", None, "no prompt")}, "cross-check-cortex-m4", "no prompt"),
     ],
 )
 def test_each_gate_refuses_and_says_why(change: dict[str, Any], check: str, says: str) -> None:
@@ -93,5 +92,5 @@ def test_a_faulted_board_has_no_measurements_and_the_others_keep_theirs() -> Non
 
 
 def test_a_second_opinion_near_enough_is_accepted() -> None:
-    opinion = SecondOpinion("qemu 7.2", b"\x01\x02", 1_004_000)
+    opinion = SecondOpinion("qemu 7.2", b"\x01\x02", 1_000_900)
     assert isinstance(outcome(replace(RUN, second_opinion=opinion)), CandidateAccepted)

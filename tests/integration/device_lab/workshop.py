@@ -1,0 +1,58 @@
+"""Builds signed firmware of the gesture model, changed or not."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+
+from services.artifact_builder.codegen import GeneratedModel, generate
+from services.artifact_builder.firmware import compile_firmware
+from services.artifact_builder.signing import generate_key, sign_image
+from shared.boards import board_named
+from shared.releases.release import Firmware
+from shared.store import digest_of
+from tests.data.gestures.release import INT8, MemoryBlobs
+
+Change = Callable[[GeneratedModel], GeneratedModel]
+VERSION = "1.0.0+7"
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A folder with a signing key and the compiler's cache."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path) -> "Workshop":
+        generate_key(folder / "signing.pem", folder / "signing.pub.pem")
+        return cls(folder)
+
+    def build(self, blobs: MemoryBlobs, board: str, change: Change | None = None) -> Firmware:
+        model = generate(INT8)
+        compiled = compile_firmware(
+            change(model) if change else model,
+            board_named(board),
+            model_digest=digest_of(INT8),
+            workdir=Path(mkdtemp(dir=self.folder)),
+            cache_dir=self.folder / "zig-cache",
+        )
+        signed = sign_image(
+            compiled.binary,
+            board_named(board),
+            version=VERSION,
+            model_digest=digest_of(INT8),
+            key=self.folder / "signing.pem",
+        )
+        return Firmware(
+            board=board,
+            toolchain=compiled.toolchain,
+            image=blobs.keep(signed.data),
+            elf=blobs.keep(compiled.elf),
+            sources=blobs.keep(b"sources"),
+            image_hash=signed.image_hash,
+            version=VERSION,
+            flash_bytes=compiled.flash_bytes,
+            ram_bytes=compiled.ram_bytes,
+            arena_bytes=model.arena_bytes,
+        )
