@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import uvicorn
 from pydantic import ValidationError
+from ruamel.yaml.error import YAMLError
 
 from device_gateway.images import ImageError
 from device_gateway.virtual.api import application
@@ -63,10 +64,14 @@ def main() -> int:
     """Return 0 after a graceful end, 2 for a configuration that cannot be used."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     try:
-        config = VirtualConfig.read(VirtualSettings().virtual_config)
-        asyncio.run(serve(config))
-    except (ValidationError, ImageError, WorldError, FlashError, OSError) as error:
-        sys.stderr.write(f"virtual boards: {error}\n")
+        path = VirtualSettings().virtual_config
+    except ValidationError:
+        sys.stderr.write("virtual boards: EDGELOOP_VIRTUAL_CONFIG is not set; it must name a YAML or JSON file\n")
+        return 2
+    try:
+        asyncio.run(serve(VirtualConfig.read(path)))
+    except (ValidationError, YAMLError, ImageError, WorldError, FlashError, OSError) as error:
+        sys.stderr.write(f"virtual boards: {path}: {error}\n")
         return 2
     return 0
 

@@ -196,7 +196,7 @@ class VirtualBoard:
                 self._cut_power()
 
     def _cut_power(self) -> None:
-        _logger.info("power cut", extra={"device": self.name})
+        _logger.info("%s: power cut", self.name)
         self.power = Power.OFF
         self._telemetry.lose()
         self._reset_after(_RESET_DELAY_S[0])
@@ -227,8 +227,7 @@ class VirtualBoard:
         self.power = Power.ON
         self._halted = False
         _logger.info(
-            "booted",
-            extra={"device": self.name, "image_hash": self.running.image_hash[:12], "trial": self.is_trial},
+            "%s: booted %s (%s)", self.name, self.running.image_hash[:12], "trial" if self.is_trial else "confirmed"
         )
         if self.is_trial and self._crash_in_trial:
             self._crash_in_trial = False
@@ -237,7 +236,7 @@ class VirtualBoard:
 
     def _fault(self, error: EmulationError) -> None:
         """Firmware crashed: in trial its watchdog resets it, which reverts it."""
-        _logger.warning("firmware fault", extra={"device": self.name, "error": str(error)})
+        _logger.warning("%s: firmware fault: %s", self.name, error)
         self._halted = True
         if self.is_trial:
             self._reset_after(_WATCHDOG_S)
@@ -269,9 +268,9 @@ class VirtualBoard:
         q = quantise(window.x, Quantisation(scale=info.input_scale, zero_point=info.input_zero_point))
         if q.size != info.input_bytes:
             _logger.warning(
-                "the world's windows do not fit the model",
-                extra={"device": self.name, "window_bytes": q.size, "input_bytes": info.input_bytes},
+                "%s: the world's windows have %d values, the model takes %d", self.name, q.size, info.input_bytes
             )
+            self._halted = True
             return
         output = await self._models.infer(image, running.image_hash, self.board, q.tobytes())
         if self.running is not running or self.power is not Power.ON:

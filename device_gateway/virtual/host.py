@@ -128,7 +128,7 @@ async def _bind(board: VirtualBoard, remembered: Path) -> tuple[asyncio.Datagram
     try:
         transport, _ = await loop.create_datagram_endpoint(lambda: _BoardPort(board), local_addr=(HOST, port))
     except OSError:
-        _logger.warning("the board's port is taken, it moves", extra={"device": board.name, "port": port})
+        _logger.warning("%s: port %d is taken, it moves to another", board.name, port)
         transport, _ = await loop.create_datagram_endpoint(lambda: _BoardPort(board), local_addr=(HOST, 0))
     port = transport.get_extra_info("sockname")[1]
     _remember_port(remembered, port)

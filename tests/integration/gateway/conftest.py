@@ -1,20 +1,35 @@
 """Virtual boards on loopback, and a gateway's driver for each."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
+from uuid import UUID, uuid4
 
-import numpy as np
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from device_gateway.config import DeviceEntry, GatewayConfig
 from device_gateway.drivers.smp_udp import SmpUdpDriver
+from device_gateway.gateway import Gateway
+from device_gateway.handlers import install_release
+from device_gateway.images import load_public_key
+from device_gateway.sessions import open_sessions
+from device_gateway.settings import Settings
+from device_gateway.store import METADATA
 from device_gateway.virtual.host import Host, running_host
 from device_gateway.virtual.provisioning import factory_image, factory_key
 from device_gateway.virtual.settings import VirtualConfig
 from shared.boards import board_named
 from shared.emulation.mcuboot_image import McubootImage, read_image
+from shared.events import Blob, Payload, envelop
+from shared.events.device import DeviceReported, InstallObserved, InstallRelease
+from shared.runtime import Transaction
+from shared.runtime.handlers import Emission, Emissions, InRun
+from shared.store import BlobMissingError, Store, digest_of
+from shared.telemetry import TelemetryBatch
 
 
 @dataclass(frozen=True)
@@ -95,16 +110,103 @@ async def driver_of() -> AsyncIterator[Callable[[Host, str], SmpUdpDriver]]:
         await driver.close()
 
 
+RELEASE = "sha256:" + "a" * 64
+
+
+@dataclass(frozen=True)
+class _Unit:
+    tx: Transaction
+    emit: Callable[[Emissions, UUID, UUID], None]
+
+
+@dataclass
+class Rack:
+    """A gateway with its boards, a blob store in memory and a record of what it said."""
+
+    gateway: Gateway
+    host: Host
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    said: list[Payload] = field(default_factory=list)
+    published: list[TelemetryBatch] = field(default_factory=list)
+
+    def order(self, image: Image | None, *, image_hash: str = "", **changes: object) -> InstallRelease:
+        blob = None
+        if image is not None:
+            self.blobs[digest_of(image.data)] = image.data
+            blob = Blob(digest=digest_of(image.data), size_bytes=len(image.data), media_type="application/octet-stream")
+        fields: dict[str, object] = {
+            "project": "demo",
+            "receiver": "rack-1",
+            "rollout_id": uuid4(),
+            "device": "board-0",
+            "digest": RELEASE if image else None,
+            "image": blob,
+            "image_hash": image.hash if image else image_hash,
+            "version": "1.0.0",
+            "fencing_token": 1,
+            "deadline_s": 20.0,
+        }
+        return InstallRelease.model_validate(fields | changes)
+
+    async def install(self, order: InstallRelease) -> tuple[InstallObserved, list[DeviceReported]]:
+        event = envelop(order, event_id=uuid4(), source="test", time=datetime.now(UTC), correlation_id=uuid4())
+        emissions: list[Emission] = list(await install_release.call(event, self.gateway))
+        observed, *reports = emissions
+        assert isinstance(observed, InstallObserved)
+        return observed, cast("list[DeviceReported]", reports)
+
+
+OpenRack = Callable[..., Awaitable[Rack]]
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Path:
-    """Two people, two environments, windows of ten samples of three channels."""
-    generator = np.random.default_rng(1)
-    path = tmp_path / "world.npz"
-    np.savez_compressed(
-        path,
-        x=generator.normal(size=(40, 10, 3)).astype(np.float32),
-        y=generator.integers(0, 4, 40),
-        group=np.repeat([7, 8], 20),
-        environment=np.tile(["right", "left"], 20),
-    )
-    return path
+async def open_rack(start_host: StartHost, release_key: Keys, tmp_path: Path) -> AsyncIterator[OpenRack]:
+    """Open a gateway beside its boards; a second call is the gateway started again on the same database."""
+    async with AsyncExitStack() as stack:
+        hosts: list[Host] = []
+
+        async def start(**changes: object) -> Rack:
+            if not hosts:
+                hosts.append(await start_host(**cast("Any", changes)))
+            host = hosts[0]
+            entries = tuple(
+                DeviceEntry.model_validate({key: row[key] for key in ("id", "board", "driver", "address")})
+                for row in host.describe()
+            )
+            store = Store(f"sqlite:///{tmp_path / 'gateway.db'}", METADATA)
+            stack.callback(store.close)
+            blobs: dict[str, bytes] = {}
+            said: list[Payload] = []
+            published: list[TelemetryBatch] = []
+
+            @asynccontextmanager
+            async def unit() -> AsyncIterator[_Unit]:
+                def emit(emissions: Emissions, _cause: UUID, _run: UUID) -> None:
+                    said.extend(e.payload if isinstance(e, InRun) else e for e in emissions)
+
+                async with store.transaction() as tx:
+                    yield _Unit(tx, emit)
+
+            async def fetch(digest: str) -> bytes:
+                if digest not in blobs:
+                    raise BlobMissingError(f"no object {digest}")
+                return blobs[digest]
+
+            async def publish(batch: TelemetryBatch) -> bool:
+                published.append(batch)
+                return False
+
+            gateway = Gateway(
+                settings=Settings(gateway_config=tmp_path / "gateway.yaml", lost_after_s=0.5),
+                config=GatewayConfig(gateway="rack-1", project="demo", devices=entries),
+                sessions=open_sessions(entries),
+                keys=(load_public_key(release_key.public),),
+                fetch=fetch,
+                unit=unit,
+                publish=publish,
+            )
+            for session in gateway.sessions.values():
+                stack.push_async_callback(session.driver.close)
+            return Rack(gateway, host, blobs, said, published)
+
+        yield start
