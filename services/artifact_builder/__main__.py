@@ -1,0 +1,30 @@
+"""Run the service: ``python -m services.artifact_builder``."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.artifact_builder import store
+from services.artifact_builder.errors import InfrastructureError
+from services.artifact_builder.fingerprint import toolbox_digest
+from services.artifact_builder.handlers import ROUTES, Deps
+from services.artifact_builder.settings import Settings
+from services.artifact_builder.workspace import remove_stale
+from shared.runtime import Resources, Service, run
+
+
+@asynccontextmanager
+async def deps(settings: Settings, resources: Resources) -> AsyncIterator[Deps]:
+    tools = settings.tools()
+    await asyncio.to_thread(remove_stale, settings.work)
+    try:
+        toolbox = await asyncio.to_thread(toolbox_digest, tools)
+    except InfrastructureError as error:
+        sys.stderr.write(f"artifact_builder: {error.reason}\n")
+        raise SystemExit(2) from error
+    yield Deps(resources.blobs, resources.store, tools, toolbox, settings.work)
+
+
+if __name__ == "__main__":
+    run(Service(name="artifact_builder", settings=Settings, deps=deps, routes=ROUTES, metadata=store.METADATA))

@@ -1,0 +1,84 @@
+"""Small repositories to build, and a key to sign with."""
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from services.artifact_builder.signing import generate_key
+from services.artifact_builder.tools import Tools
+
+MANIFEST = """\
+version: 1
+name: Gestures
+labels: [up, down]
+input: {shape: [8, 1], minimum: -1, maximum: 1}
+data:
+  prepare: {command: [python, prepare.py], timeout_s: 5}
+  train: {path: train.npz}
+  test: {path: test.npz}
+model:
+  train: {command: [python, train.py], timeout_s: 20}
+boards: [cortex-m4]
+gates: {accuracy: 0.5}
+"""
+
+PREPARE = """\
+import os
+import numpy as np
+for name in ("train", "test"):
+    rows = dict(x=np.zeros((4, 8, 1), np.float32), y=np.array([0, 1, 0, 1]), group=np.arange(4))
+    np.savez(os.path.join(os.environ["EDGELOOP_OUTPUT_DIR"], name + ".npz"), **rows)
+"""
+
+MakeRepository = Callable[[Mapping[str, str]], tuple[str, str]]
+
+
+def git(repository: Path, *arguments: str) -> str:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_AUTHOR_NAME": "Ada",
+        "GIT_AUTHOR_EMAIL": "ada@example.org",
+        "GIT_COMMITTER_NAME": "Ada",
+        "GIT_COMMITTER_EMAIL": "ada@example.org",
+        "GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z",
+        "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z",
+    }
+    command = ["git", "-C", str(repository), *arguments]
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit_all(repository: Path) -> str:
+    git(repository, "init", "--quiet", "--initial-branch=main")
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "--message=Change")
+    return git(repository, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def make_repository(tmp_path: Path) -> MakeRepository:
+    """Commit files over those of a repository that is right; return its address and the commit."""
+
+    def make(files: Mapping[str, str]) -> tuple[str, str]:
+        repository = tmp_path / "repository"
+        repository.mkdir(exist_ok=True)
+        for name, text in {"edgeloop.yaml": MANIFEST, "prepare.py": PREPARE, **files}.items():
+            (repository / name).write_text(text)
+        return repository.as_uri(), commit_all(repository)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def signing_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys")
+    generate_key(folder / "signing.pem", folder / "signing.pub.pem")
+    return folder / "signing.pem"
+
+
+@pytest.fixture
+def tools(tmp_path: Path, signing_key: Path) -> Tools:
+    return Tools(signing_key=signing_key, compiler_cache=tmp_path / "compiler-cache", minimum_free_bytes=0)
