@@ -118,6 +118,7 @@ class ConcurrentRun:
         if isinstance(outcome, RetryLater) and self._key is not None:
             _log.info("%s: again in %.2f s: %s", delivery, outcome.delay_s, outcome.reason)
             self._deliveries[sequence] = replace(delivery, attempt=delivery.attempt + 1)
+            self._settler.tell(delivery, outcome)
             self._lanes.hold(lane, asyncio.get_running_loop().time() + outcome.delay_s, sequence)
             return
         await self._settler.settle(delivery, outcome)

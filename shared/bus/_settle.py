@@ -62,6 +62,10 @@ class Settler:
             await self.nak(delivery, outcome.delay_s)
         elif type(outcome) is DeadLetter:
             await self._bury(delivery, outcome)
+        self.tell(delivery, outcome)
+
+    def tell(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Report a decision to whoever counts them."""
         if self._on_settled is not None:
             self._on_settled(delivery, outcome)
 

@@ -26,14 +26,16 @@ async def test_a_killed_server_comes_back_on_the_same_port_with_its_data(tmp_pat
         url = server.url
         first = await connect(url, name="test")
         await ensure_streams(first.jetstream())
-        await Publisher(first, "tests").publish_message("edgeloop.evt.a.b.c.v1", b"kept", "id")
+        messages = [("edgeloop.evt.a.b.c.v1", b"kept", f"id-{number}") for number in range(500)]
+        await Publisher(first, "tests").publish_many(messages)
         server.kill()
         await first.close()
         assert not server.is_running
         server.start()
         assert server.url == url
         second = await connect(url, name="test")
-        assert (await second.jetstream().get_msg("EVENTS", 1)).data == b"kept"
+        assert (await second.jetstream().stream_info("EVENTS")).state.messages == 500
+        assert (await second.jetstream().get_msg("EVENTS", 500)).data == b"kept"
         await second.close()
     assert not server.is_running
 

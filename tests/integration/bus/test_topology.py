@@ -1,9 +1,11 @@
 import logging
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
-from nats.js.api import ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, ConsumerInfo, RetentionPolicy, StorageType, StreamConfig
 
 from shared.bus import EVENTS, STREAMS, ConsumerSpec, StreamSpec, TopologyError, ensure_consumer, ensure_streams
 
@@ -84,6 +86,19 @@ async def test_a_consumer_made_by_another_hand_is_compared_too(nc: Client) -> No
     await js.add_consumer("EVENTS", ConsumerConfig(name="lab", durable_name="lab", max_deliver=3))
     await ensure_consumer(js, LAB)
     assert (await js.consumer_info("EVENTS", "lab")).config.max_deliver == -1
+
+
+async def test_a_server_that_ignores_what_it_does_not_know_is_found_out(nc: Client) -> None:
+    class OldServer(JetStreamContext):
+        """Answers as 2.9 does: without the field, and without an error."""
+
+        async def add_consumer(self, *arguments: Any, **named: Any) -> ConsumerInfo:
+            info: ConsumerInfo = await super().add_consumer(*arguments, **named)
+            info.config.filter_subjects = None
+            return info
+
+    with pytest.raises(TopologyError, match=r"consumer lab of stream EVENTS: the server answered filter_subjects \[\]"):
+        await ensure_consumer(OldServer(nc), LAB)
 
 
 async def test_a_consumer_without_its_stream_says_which(nc: Client) -> None:
