@@ -2,7 +2,8 @@
 
 Every side reads the same events from the same stream of the same server, decodes each into an `Event`, and
 acknowledges it. The sides take turns for several rounds, and each is shown with its best one: what else the machine
-was doing then disturbs all of them alike.
+was doing then disturbs all of them alike. One more side runs the whole runtime: for each event a handler that says
+another event, with inbox and outbox in one transaction of a SQLite file that is synced at every commit.
 
     python benchmarks/bus.py [--messages 100000] [--rounds 3] [--json]
 
@@ -43,12 +44,19 @@ from shared.bus import (
     ensure_consumer,
     ensure_streams,
 )
-from shared.events import envelop
+from shared.events import Event, Payload, envelop
 from shared.events.catalogue import decode, subject_of
-from shared.events.rollout import RolloutSucceeded
+from shared.events.rollout import RolloutSucceeded, RolloutSuperseded
+from shared.observability import Tracing
+from shared.runtime.consumers import lanes_of
+from shared.runtime.emitter import Emitter
+from shared.runtime.handlers import Transaction, handles
+from shared.runtime.processing import Pipeline
+from shared.store import Outbox, OutgoingMessage, Store, inbox, outbox
 
 BAR_EVENTS_PER_S: Final = 60_000
 BAR_TIMES_FASTSTREAM: Final = 5
+BAR_WITH_SQL_PER_S: Final = 4_000
 FETCH: Final = 100
 BATCH: Final = 500
 
@@ -183,6 +191,37 @@ def _handled_one(_decoded: object) -> int:
     return 1
 
 
+async def edgeloop_with_sql(bus: Bus) -> float:
+    """The whole runtime: decode, inbox, handler, outbox, commit, publish what was said, acknowledge."""
+    watch = Stopwatch(bus.messages)
+
+    @handles(RolloutSucceeded, emits=(RolloutSuperseded,))
+    async def answer(event: Event[RolloutSucceeded], _deps: None, _tx: Transaction) -> list[Payload]:
+        watch.handled(1)
+        said = event.data
+        return [RolloutSuperseded(project=said.project, rollout_id=said.rollout_id, digest=said.digest, by=said.digest)]
+
+    publisher = Publisher(bus.nc, bus.durable)
+
+    async def publish(messages: Sequence[OutgoingMessage]) -> None:
+        await publisher.publish_many([(each.subject, each.body, each.message_id) for each in messages])
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(f"sqlite:///{folder}/state.db", inbox.METADATA, outbox.METADATA)
+        box = Outbox(store, publish)
+        pipeline = Pipeline(bus.durable, store, box, Emitter(bus.durable, box), Tracing(bus.durable))
+        (lane,) = await lanes_of([answer], receiver=bus.durable, nc=bus.nc, pipeline=pipeline, deps=None)
+        watch = Stopwatch(bus.messages)
+        began = time.perf_counter()
+        run = asyncio.create_task(lane.run())
+        await watch.wait()
+        await lane.drain()  # the last group's commit, publishes and acknowledgements count too
+        seconds = time.perf_counter() - began
+        await run
+        store.close()
+    return seconds
+
+
 OURS: Final = Side("Edgeloop runner, batches", edgeloop_runner)
 FASTSTREAM: Final = Side("FastStream pull subscriber", faststream_per_message, share=0.2)
 WITHOUT_SQL: Final = (
@@ -191,6 +230,7 @@ WITHOUT_SQL: Final = (
     FASTSTREAM,
     Side("FastStream pull subscriber, batches", faststream_in_batches, share=0.5),
 )
+WITH_SQL: Final = Side("Edgeloop runtime, inbox and outbox on SQLite", edgeloop_with_sql, share=0.1)
 
 
 async def compare(sides: Sequence[Side], messages: int, rounds: int) -> list[Result]:
@@ -205,7 +245,8 @@ async def compare(sides: Sequence[Side], messages: int, rounds: int) -> list[Res
             for position, side in enumerate(sides):
                 count = int(messages * side.share)
                 durable = f"side-{position}-round-{number}"
-                await ensure_consumer(js, ConsumerSpec("EVENTS", durable, (SUBJECT,)))
+                if side is not WITH_SQL:  # the runtime makes its own
+                    await ensure_consumer(js, ConsumerSpec("EVENTS", durable, (SUBJECT,)))
                 seconds = await side.run(Bus(nc, server.url, durable, count))
                 await js.delete_consumer("EVENTS", durable)
                 result = Result(side.name, count, round(seconds, 3), int(count / seconds))
@@ -240,23 +281,34 @@ def main() -> int:
     options = parser.parse_args()
     logging.disable(logging.WARNING)
 
-    results = asyncio.run(compare(WITHOUT_SQL, options.messages, options.rounds))
+    results = asyncio.run(compare((*WITHOUT_SQL, WITH_SQL), options.messages, options.rounds))
     by_name = {result.side: result.events_per_s for result in results}
-    ours, faststream = by_name[OURS.name], by_name[FASTSTREAM.name]
-    reached = ours >= BAR_EVENTS_PER_S or ours >= BAR_TIMES_FASTSTREAM * faststream
+    ours, faststream, with_sql = by_name[OURS.name], by_name[FASTSTREAM.name], by_name[WITH_SQL.name]
+    bars = {
+        f"the runner handles {BAR_EVENTS_PER_S:,}/s or {BAR_TIMES_FASTSTREAM} times FastStream's pull subscriber": (
+            ours >= BAR_EVENTS_PER_S or ours >= BAR_TIMES_FASTSTREAM * faststream
+        ),
+        f"with inbox and outbox on SQLite {BAR_WITH_SQL_PER_S:,}/s": with_sql >= BAR_WITH_SQL_PER_S,
+    }
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     if options.json:
-        print(json.dumps({"machine": machine, "results": [asdict(each) for each in results], "bar_reached": reached}))
-        return 0 if reached else 1
-    table = Table(title=f"Events handled per second: decode, acknowledge, no SQL ({machine})")
-    for heading in ("side", "events/s", "times FastStream"):
-        table.add_column(heading, justify="left" if heading == "side" else "right")
+        print(json.dumps({"machine": machine, "results": [asdict(each) for each in results], "bars": bars}))
+    else:
+        show(results, faststream, bars, machine)
+    return 0 if all(bars.values()) else 1
+
+
+def show(results: Sequence[Result], faststream: int, bars: dict[str, bool], machine: str) -> None:
+    """Print a table and the bars."""
+    table = Table(title=f"Events handled per second ({machine})")
+    table.add_column("side")
+    table.add_column("events/s", justify="right")
+    table.add_column("times FastStream", justify="right")
     for result in results:
         table.add_row(result.side, f"{result.events_per_s:,}", f"{result.events_per_s / faststream:.1f}")
     Console().print(table)
-    bar = f"at least {BAR_EVENTS_PER_S:,}/s or {BAR_TIMES_FASTSTREAM} times FastStream's pull subscriber"
-    print(f"{'reached' if reached else 'MISSED'}: {bar}")
-    return 0 if reached else 1
+    for bar, reached in bars.items():
+        print(f"{'reached' if reached else 'MISSED'}: {bar}")
 
 
 if __name__ == "__main__":
