@@ -18,9 +18,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Deps:
     """The rollout controller's dependencies."""
 
     blobs: BlobReader
     clock: Callable[[], datetime] = utc_now
+    resumed: bool = False
+    """Whether the clock has ticked since the process started."""

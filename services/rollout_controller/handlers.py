@@ -20,6 +20,7 @@ from services.rollout_controller.domain import (
     observe_device,
     observe_install,
     pass_time,
+    resume,
 )
 from shared.events import Digest, Event, Payload, derived_id
 from shared.events.device import DeviceReported, InstallObserved, InstallRelease
@@ -75,11 +76,13 @@ async def learn_device(event: Event[DeviceReported], deps: Deps, tx: Transaction
 
 
 @every(1.0, emits=EMITS)
-async def watch_the_clock(now: datetime, _deps: Deps, tx: Transaction) -> Emissions:
+async def watch_the_clock(now: datetime, deps: Deps, tx: Transaction) -> Emissions:
     """Apply deadlines, soak times and retries."""
+    tick = pass_time if deps.resumed else resume
     emissions: list[InRun] = []
     for name in store.open_projects(tx):
-        emissions += _decide(tx, name, lambda project: pass_time(project, now))
+        emissions += _decide(tx, name, lambda project: tick(project, now))
+    deps.resumed = True
     return emissions
 
 

@@ -7,6 +7,7 @@ from services.rollout_controller.domain.machine import (
     observe_device,
     observe_install,
     pass_time,
+    resume,
 )
 from services.rollout_controller.domain.model import (
     Candidate,
@@ -43,4 +44,5 @@ __all__ = [
     "observe_device",
     "observe_install",
     "pass_time",
+    "resume",
 ]

@@ -24,6 +24,8 @@ Outcome: TypeAlias = tuple[Project, list[Decision]]
 
 LONGEST_TICK_GAP_S: Final = 5.0
 """A longer silence of the clock was the controller's own absence: no device is blamed for it."""
+REDELIVERY_S: Final = 45.0
+"""After a crash the bus delivers again what was in the controller's hands, but only after its 30 s of patience."""
 
 
 def accept_release(project: Project, candidate: Candidate, now: datetime) -> Outcome:
@@ -139,6 +141,18 @@ def pass_time(project: Project, now: datetime) -> Outcome:
             if target.due_at is not None and target.due_at <= now:
                 _expire(step, target)
     return _finish(step)
+
+
+def resume(project: Project, now: datetime) -> Outcome:
+    """Apply the time when the controller has just started: answers may still be on their way to it."""
+    if project.active is not None:
+        earliest = now + timedelta(seconds=REDELIVERY_S)
+        targets = {
+            name: target if target.due_at is None else replace(target, due_at=max(target.due_at, earliest))
+            for name, target in project.active.targets.items()
+        }
+        project = replace(project, active=replace(project.active, targets=targets))
+    return pass_time(project, now)
 
 
 def _expire(step: Step, target: Target) -> None:

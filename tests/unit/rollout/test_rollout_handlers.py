@@ -32,14 +32,17 @@ class Controller:
     orders: list[InstallRelease] = field(default_factory=list)
     events: list[tuple[UUID, Payload]] = field(default_factory=list)
 
-    def deps(self) -> Deps:
-        return Deps(self.blobs, lambda: self.now)
+    def __post_init__(self) -> None:
+        self.started()
+
+    def started(self) -> None:
+        self.deps = Deps(self.blobs, lambda: self.now)
 
     def event(self, payload: Payload, run_id: UUID | None = None) -> Event[Payload]:
         return envelop(payload, event_id=uuid4(), source="t", time=self.now, correlation_id=run_id or uuid4())
 
     async def handle(self, handler: Handler, event: Event[Payload]) -> None:
-        self.keep(await handler.call(event, self.deps(), self.tx))
+        self.keep(await handler.call(event, self.deps, self.tx))
 
     def keep(self, emissions: Sequence[object]) -> None:
         for emission in emissions:
@@ -51,7 +54,7 @@ class Controller:
     async def wait(self, seconds: int) -> None:
         for _ in range(seconds):
             self.now += timedelta(seconds=1)
-            self.keep(await watch_the_clock.call(self.now, self.deps(), self.tx))
+            self.keep(await watch_the_clock.call(self.now, self.deps, self.tx))
 
     async def accept(self, candidate: Release, run_id: UUID | None = None) -> str:
         digest = self.blobs.put(candidate.to_bytes())
@@ -179,11 +182,23 @@ async def test_a_later_release_goes_back_to_the_image_before_without_the_object_
 
 
 async def test_deadlines_are_kept_by_the_timer(controller: Controller) -> None:
+    await controller.wait(1)
     await controller.accept(release(1, rollout={"install_deadline_s": 20}))
     await controller.wait(29)
     assert controller.types() == ["RolloutStarted"]
     await controller.wait(2)
     assert isinstance(controller.events[1 + 2][1], RolloutFailed)
+
+
+async def test_after_a_start_answers_have_the_time_to_be_delivered_again(controller: Controller) -> None:
+    await controller.wait(1)
+    await controller.accept(release(1, rollout={"install_deadline_s": 20}))
+    await controller.wait(28)
+    controller.started()
+    await controller.wait(40)
+    assert controller.types() == ["RolloutStarted"]
+    await controller.obey()
+    assert controller.types()[-1] == "RolloutSucceeded"
 
 
 async def test_superseding_ends_one_run_and_begins_another(controller: Controller) -> None:
