@@ -15,6 +15,7 @@ class Settings(BaseServiceSettings):
 
     signing_key: Path = Field(description="The Ed25519 private key, PEM; boards accept only images that it signed")
     toolchain: Toolchain = Field(default=Toolchain.ZIG, description="zig needs nothing installed; gcc is arm-none-eabi")
+    compiler_cache: Path | None = Field(default=None, description="Worth sharing; none: below `data`")
     url_schemes: tuple[str, ...] = Field(default=SCHEMES, description="Where commits may be cloned from")
     step_timeout_s: float = Field(default=3600, gt=0, description="Above what any manifest may ask for a step")
     step_memory_bytes: int = Field(default=3 * 2**30, gt=0, description="Resident, a step and its children together")
@@ -34,7 +35,7 @@ class Settings(BaseServiceSettings):
         """Return what the pipeline is told of these settings."""
         return Tools(
             signing_key=self.signing_key.absolute(),
-            compiler_cache=(self.data / "builder" / "compiler-cache").absolute(),
+            compiler_cache=(self.compiler_cache or self.data / "builder" / "compiler-cache").absolute(),
             toolchain=self.toolchain,
             url_schemes=self.url_schemes,
             step_timeout_s=self.step_timeout_s,
