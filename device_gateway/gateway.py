@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -46,7 +47,7 @@ class Gateway:
     publish: Callable[[TelemetryBatch], Awaitable[bool]]
     """Raises PublishError."""
 
-    def report(self, session: Session, seen: Sighting, digest: str | None) -> DeviceReported:
+    def report(self, session: Session, seen: Sighting, digest: str | None, now: datetime) -> DeviceReported:
         """Return what to say of a board; one that never said how real it is counts as a real one."""
         return DeviceReported(
             project=self.config.project,
@@ -58,7 +59,7 @@ class Gateway:
             digest=digest,
             image_hash=seen.image_hash,
             version=seen.version,
-            observed_at=seen.answered_at,
+            observed_at=now,
         )
 
 

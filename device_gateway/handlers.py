@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from device_gateway import store
+from device_gateway import metrics, store
 from device_gateway.domain import Order, Progress, Verdict, sight
 from device_gateway.drivers import DriverError
 from device_gateway.gateway import Gateway
@@ -106,14 +106,16 @@ async def _report(gateway: Gateway, session: Session, ended: Ended) -> list[Devi
     session.sighting = replace(seen, said_at=now)
     async with gateway.unit() as unit:
         digest = store.digests(unit.tx).get(seen.image_hash)
-    return [gateway.report(session, seen, digest)]
+    return [gateway.report(session, seen, digest, now)]
 
 
 async def _observed(gateway: Gateway, command: InstallRelease, ended: Ended, began_at: datetime) -> InstallObserved:
     async with gateway.unit() as unit:
         known = store.digests(unit.tx)
     active = ended.active
+    seconds = (datetime.now(UTC) - began_at).total_seconds()
     _log.info("%s: %s %s", command.device, ended.verdict.outcome, ended.verdict.detail)
+    metrics.INSTALLS.labels(ended.verdict.outcome).observe(seconds)
     return InstallObserved(
         project=command.project,
         rollout_id=command.rollout_id,
@@ -125,6 +127,6 @@ async def _observed(gateway: Gateway, command: InstallRelease, ended: Ended, beg
         observed_hash=active.image_hash if active else "",
         confirmed=active is not None and active.confirmed,
         fencing_token=command.fencing_token,
-        seconds=(datetime.now(UTC) - began_at).total_seconds(),
+        seconds=seconds,
         detail=ended.verdict.detail,
     )

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from device_gateway import store
+from device_gateway import metrics, store
 from device_gateway.domain import Sighting, is_worth_saying, sight
 from device_gateway.drivers import DriverError, SlotState
 from device_gateway.gateway import Gateway
@@ -39,6 +39,7 @@ async def look_at_boards(gateway: Gateway) -> None:
     """Look once at every board that is not being installed."""
     limit = asyncio.Semaphore(AT_ONCE)
     looks = await asyncio.gather(*(_look(gateway, session, limit) for session in gateway.sessions.values()))
+    metrics.show_states(session.sighting.state for session in gateway.sessions.values() if session.sighting)
     news = [(session, seen) for session, seen in looks if seen is not None]
     if not news:
         return
@@ -47,7 +48,7 @@ async def look_at_boards(gateway: Gateway) -> None:
         known = store.digests(unit.tx)
         for session, seen in news:
             cause = derived_id("look", gateway.config.gateway, session.entry.id, now.isoformat())
-            unit.emit([gateway.report(session, seen, known.get(seen.image_hash))], cause, cause)
+            unit.emit([gateway.report(session, seen, known.get(seen.image_hash), now)], cause, cause)
     for session, seen in news:
         session.sighting = replace(seen, said_at=now)
 
@@ -125,7 +126,9 @@ async def deliver(gateway: Gateway) -> None:
     """
     async with gateway.unit() as unit:
         batches = store.undelivered(unit.tx)
+    metrics.WAITING.set(len(batches))
     for batch in batches:
         await gateway.publish(batch)
+        metrics.INFERENCES.inc(sum(report.inferences for report in batch.reports))
         async with gateway.unit() as unit:
             store.delivered(unit.tx, batch)

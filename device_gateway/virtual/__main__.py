@@ -16,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from device_gateway.images import ImageError
 from device_gateway.virtual.api import application
+from device_gateway.virtual.bootloader import NothingBootableError
 from device_gateway.virtual.flash import FlashError
 from device_gateway.virtual.host import HOST, Host, running_host
 from device_gateway.virtual.settings import VirtualConfig, VirtualSettings
@@ -30,9 +31,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(config: VirtualConfig) -> None:
-    """Run the boards and their HTTP interface until SIGTERM or SIGINT."""
-    listener = socket.create_server((HOST, config.http_port))
+async def serve(config: VirtualConfig, listener: socket.socket) -> None:
+    """Run the boards, and their HTTP interface on `listener`, until SIGTERM or SIGINT."""
     async with running_host(config) as host:
         server = _Server(uvicorn.Config(application(host), log_config=None, lifespan="off", access_log=False))
         loop = asyncio.get_running_loop()
@@ -60,8 +60,16 @@ def _write_state(config: VirtualConfig, host: Host, port: int) -> None:
     scratch.replace(config.state)
 
 
+def _listen(port: int) -> socket.socket | None:
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        sys.stderr.write(f"virtual boards: port {port} of {HOST}: {error}; set http_port to another, or 0 for any\n")
+        return None
+
+
 def main() -> int:
-    """Return 0 after a graceful end, 2 for a configuration that cannot be used."""
+    """Return 0 after a graceful end, 2 for a configuration that cannot be used, 3 when the port is taken."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     try:
         path = VirtualSettings().virtual_config
@@ -69,8 +77,12 @@ def main() -> int:
         sys.stderr.write("virtual boards: EDGELOOP_VIRTUAL_CONFIG is not set; it must name a YAML or JSON file\n")
         return 2
     try:
-        asyncio.run(serve(VirtualConfig.read(path)))
-    except (ValidationError, YAMLError, ImageError, WorldError, FlashError, OSError) as error:
+        config = VirtualConfig.read(path)
+        listener = _listen(config.http_port)
+        if listener is None:
+            return 3
+        asyncio.run(serve(config, listener))
+    except (ValidationError, YAMLError, ImageError, WorldError, FlashError, NothingBootableError, OSError) as error:
         sys.stderr.write(f"virtual boards: {path}: {error}\n")
         return 2
     return 0

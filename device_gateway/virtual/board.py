@@ -11,7 +11,7 @@ from pathlib import Path
 from smp.image_management import IMG_MGMT_ERR, ImageState
 
 from device_gateway.protocol import EdgeloopError
-from device_gateway.virtual.bootloader import Bootloader, Verify
+from device_gateway.virtual.bootloader import Bootloader, NothingBootableError, Verify
 from device_gateway.virtual.flash import SECTOR_BYTES, Area, FileFlash, PowerCutError
 from device_gateway.virtual.models import Models
 from device_gateway.virtual.sensor import Sensor
@@ -222,6 +222,11 @@ class VirtualBoard:
                 break
             except PowerCutError:
                 continue
+            except NothingBootableError as error:
+                raise NothingBootableError(
+                    f"{self._directory}: {error}. If the release key was replaced, bring the old one back; "
+                    "to start from the factory, remove the directory"
+                ) from error
         self._image = self.flash.read(Area.SLOT0, 0, self.running.size_bytes)
         self._slots = Slots(self.flash, self._verify, self._directory / "upload.json")
         self.power = Power.ON

@@ -28,6 +28,10 @@ from .conftest import RELEASE, Keys, MakeImage
 DEVICES = ("board-0", "board-1", "board-2")
 
 
+def read_if_there(path: Path) -> dict[str, Any] | None:
+    return dict(json.loads(path.read_text())) if path.exists() else None
+
+
 @dataclass
 class Rack:
     """Two child processes and where they keep their things."""
@@ -46,10 +50,10 @@ class Rack:
 
     async def until_ready(self, process: "subprocess.Popen[bytes]", ready: Path) -> dict[str, Any]:
         async with asyncio.timeout(30):
-            while not ready.exists():
+            while (state := read_if_there(ready)) is None:
                 assert process.poll() is None, "it ended before it was ready; see its log"
                 await asyncio.sleep(0.05)
-        return dict(json.loads(ready.read_text()))
+        return state
 
     @property
     def boards_file(self) -> Path:

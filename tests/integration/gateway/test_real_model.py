@@ -23,14 +23,21 @@ from tests.data.gestures.release import INT8, quantisation, windows
 
 from .conftest import RELEASE, Image, Keys, OpenRack, Rack
 
+pytestmark = pytest.mark.xdist_group("gateway-model")  # one worker compiles it
+
 BOARD = "cortex-m4"
 
 
 @pytest.fixture(scope="module")
 def firmware(release_key: Keys, tmp_path_factory: pytest.TempPathFactory) -> Image:
     """The gesture model as signed firmware."""
+    folder = tmp_path_factory.mktemp("firmware")
     compiled = compile_firmware(
-        generate(INT8), board_named(BOARD), model_digest=digest_of(INT8), workdir=tmp_path_factory.mktemp("firmware")
+        generate(INT8),
+        board_named(BOARD),
+        model_digest=digest_of(INT8),
+        workdir=folder,
+        cache_dir=tmp_path_factory.getbasetemp().parent / "zig-cache",
     )
     signed = sign_image(
         compiled.binary,

@@ -12,12 +12,13 @@ from smpclient.requests.os_management import DateTimeRead, EchoWrite, MCUMgrPara
 from device_gateway.drivers import DeviceRefusedError, DeviceSilentError
 from device_gateway.drivers.smp_udp import SmpUdpDriver
 from device_gateway.virtual.board import Fault
+from device_gateway.virtual.bootloader import NothingBootableError
 from device_gateway.virtual.host import Host, running_host
 from device_gateway.virtual.provisioning import factory_key
 from device_gateway.virtual.settings import VirtualConfig
 from shared.events.lab import BoardClass
 
-from .conftest import Image, MakeImage, StartHost
+from .conftest import Image, Keys, MakeImage, StartHost
 
 DriverOf = Callable[[Host, str], SmpUdpDriver]
 
@@ -167,7 +168,7 @@ async def test_garbage_gets_no_answer_and_does_no_harm(start_host: StartHost, dr
 
 
 async def test_a_board_keeps_its_port_and_its_image_when_the_process_starts_again(
-    tmp_path: Path, release_key: object, driver_of: DriverOf, make_image: MakeImage
+    tmp_path: Path, release_key: Keys, driver_of: DriverOf, make_image: MakeImage
 ) -> None:
     config = VirtualConfig.model_validate(
         {
@@ -175,7 +176,7 @@ async def test_a_board_keeps_its_port_and_its_image_when_the_process_starts_agai
             "boards": [{"id": "board-0", "board": "cortex-m4"}],
             "flash": tmp_path / "flash",
             "state": tmp_path / "state.json",
-            "verify_key": release_key.public,  # type: ignore[attr-defined]
+            "verify_key": release_key.public,
         }
     )
     image = make_image()
@@ -190,3 +191,27 @@ async def test_a_board_keeps_its_port_and_its_image_when_the_process_starts_agai
     async with running_host(config) as host:
         assert host.ports["board-0"] == port
         assert await active_hash(driver_of(host, "board-0")) == (image.hash, True)
+
+
+async def test_boards_whose_release_key_was_replaced_say_what_to_do(
+    tmp_path: Path, release_key: Keys, driver_of: DriverOf, make_image: MakeImage
+) -> None:
+    config = VirtualConfig.model_validate(
+        {
+            "project": "demo",
+            "boards": [{"id": "board-0", "board": "cortex-m4"}],
+            "flash": tmp_path / "flash",
+            "state": tmp_path / "state.json",
+            "verify_key": release_key.public,
+        }
+    )
+    image = make_image()
+    async with running_host(config) as host:
+        driver = driver_of(host, "board-0")
+        await upload(driver, image)
+        await driver.test(image.hash)
+        await reset_and_wait(driver)
+        await driver.confirm(image.hash)
+    with pytest.raises(NothingBootableError, match=r"flash/board-0.*remove the directory"):
+        async with running_host(config.model_copy(update={"verify_key": None})):
+            pass
