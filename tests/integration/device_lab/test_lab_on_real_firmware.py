@@ -2,11 +2,12 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from services.artifact_builder.codegen import GeneratedModel
-from services.device_lab_scheduler.bench import Bench, BenchError, BoardJob, Emulator
+from services.device_lab_scheduler.bench import Bench, BenchError, BoardJob, Emulator, run_on_board
 from services.device_lab_scheduler.domain.acceptance import BoardRun
 from services.device_lab_scheduler.handlers import Deps, run_staging
 from services.device_lab_scheduler.store import METADATA
@@ -117,13 +118,41 @@ async def test_an_image_that_is_none_is_refused(deps: Deps, workshop: Workshop) 
     assert failed(refused) == ["runs-cortex-m4"]
 
 
+@pytest.mark.skipif(
+    shutil.which("qemu-system-arm") is None, reason="qemu-system-arm is missing: apt-get install qemu-system-arm"
+)
+async def test_qemu_gives_a_second_opinion_that_agrees(deps: Deps, workshop: Workshop) -> None:
+    assert isinstance(deps.blobs, MemoryBlobs)
+    bench = Bench(Emulator.AUTO, workers=1, board_deadline_s=120)
+    try:
+        accepted = await stage(
+            replace(deps, boards=bench, emulator=Emulator.AUTO), workshop.build(deps.blobs, "cortex-m4")
+        )
+    finally:
+        bench.close()
+    assert isinstance(accepted, CandidateAccepted), accepted.reason
+    (opinion,) = (check for check in accepted.checks if check.name == "cross-check-cortex-m4")
+    assert opinion.observed.startswith("qemu ")
+
+
+async def test_a_missing_qemu_is_no_second_opinion_and_no_refusal(
+    deps: Deps, workshop: Workshop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (job,) = await jobs_of(deps, workshop, rows=90)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run = run_on_board(job, Emulator.AUTO, 60)
+    assert (run.fault, run.mismatches, run.second_opinion) == ("", 0, None)
+    with pytest.raises(BenchError, match="EDGELOOP_LAB_EMULATOR=unicorn"):
+        run_on_board(job, Emulator.QEMU, 60)
+
+
 async def jobs_of(deps: Deps, workshop: Workshop, rows: int) -> list[BoardJob]:
     """Return the job that staging makes of sound firmware, with its rows repeated up to `rows`."""
     assert isinstance(deps.blobs, MemoryBlobs)
     kept: list[BoardJob] = []
 
     class Keeping:
-        async def run(self, jobs: list[BoardJob]) -> list[BoardRun]:
+        async def run(self, jobs: Sequence[BoardJob]) -> list[BoardRun]:
             kept.extend(jobs)
             return [BoardRun(board=job.board.name, fault="not run") for job in jobs]
 

@@ -45,20 +45,24 @@ def healthy() -> Evidence:
     return Evidence(MANIFEST, recordings(90, ("ann", "bob"), 1), recordings(60, ("eve",), 2))
 
 
-def with_x(evidence: Evidence, part: str, change: Callable[[np.ndarray], None]) -> Evidence:
+def with_part(evidence: Evidence, part: str, dataset: Dataset) -> Evidence:
+    return replace(evidence, train=dataset) if part == "train" else replace(evidence, test=dataset)
+
+
+def with_x(evidence: Evidence, part: str, change: Callable[[np.ndarray], object]) -> Evidence:
     dataset: Dataset = getattr(evidence, part)
     x = dataset.x.copy()
     change(x)
-    return replace(evidence, **{part: replace(dataset, x=x)})
+    return with_part(evidence, part, replace(dataset, x=x))
 
 
 def with_y(evidence: Evidence, part: str, y: np.ndarray) -> Evidence:
-    return replace(evidence, **{part: replace(getattr(evidence, part), y=y)})
+    return with_part(evidence, part, replace(getattr(evidence, part), y=y))
 
 
 def first_rows(evidence: Evidence, part: str, rows: int) -> Evidence:
     whole: Dataset = getattr(evidence, part)
-    return replace(evidence, **{part: Dataset(whole.x[:rows], whole.y[:rows], whole.group[:rows])})
+    return with_part(evidence, part, Dataset(whole.x[:rows], whole.y[:rows], whole.group[:rows]))
 
 
 def nan_in_test() -> Evidence:
@@ -136,7 +140,7 @@ def dead_axis() -> Evidence:
 
 
 def saturated_axis() -> Evidence:
-    return with_x(healthy(), "test", lambda x: np.clip(x, -1.2, 1.2, out=x) is None)
+    return with_x(healthy(), "test", lambda x: np.clip(x, -1.2, 1.2, out=x))
 
 
 def broken_production() -> Evidence:

@@ -16,7 +16,8 @@ M4 = board_named("cortex-m4")
 
 
 def outputs(classes: np.ndarray, dtype: type = np.int8) -> np.ndarray:
-    return np.eye(3, dtype=dtype)[classes]
+    scores: np.ndarray = np.eye(3, dtype=dtype)[classes]
+    return scores
 
 
 def answers(rows: int = 100, int8_wrong: int = 0, float_wrong: int = 0) -> Answers:
