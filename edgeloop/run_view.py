@@ -56,19 +56,21 @@ def run_tree(run: Run, now: datetime) -> Tree:
 
 def run_table(runs: Iterable[Run]) -> Table:
     """Return one line a run, newest last."""
-    table = Table("run", "project", "trigger", "commit", "release", "outcome", "began", "stage", box=None)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("run", "trigger", "commit", "release", "outcome", "stage", "began", "project"):
+        table.add_column(name, no_wrap=name != "project")
     for run in runs:
         current = next((stage for stage in run.stages if not stage.outcome.is_final), run.stages[-1])
         failed = next((stage for stage in run.stages if stage.outcome is Outcome.FAILED), None)
         table.add_row(
             str(run.run_id)[:8],
-            run.project,
             run.trigger,
             short_commit(run.commit),
-            short_digest(run.digest),
+            short_digest(run.digest)[:8],
             Text(run.outcome, _MARKS[run.outcome][1]),
-            run.began_at.strftime("%Y-%m-%d %H:%M:%S"),
             (failed or current).name,
+            run.began_at.strftime("%m-%d %H:%M"),
+            run.project,
         )
     return table
 

@@ -1,12 +1,16 @@
 """Where output goes: results on stdout, everything else on stderr."""
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field
+from typing import Final
 
 from rich.console import Console, RenderableType
 
 from edgeloop.errors import EdgeloopError
+
+WIDTH_OF_FILES: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +18,8 @@ class Terminal:
     """One command's output. With `as_json`, stdout carries JSON and nothing else. rich honours NO_COLOR."""
 
     as_json: bool
-    out: Console = field(default_factory=lambda: Console(highlight=False))
-    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    out: Console = field(default_factory=lambda: _console(to_stderr=False))
+    err: Console = field(default_factory=lambda: _console(to_stderr=True))
 
     def result(self, value: object, human: RenderableType) -> None:
         """Print the command's result: `value` for machines, `human` for people."""
@@ -27,6 +31,13 @@ class Terminal:
     def note(self, message: str) -> None:
         """Say something on the way; never part of the result."""
         self.err.print(message, markup=False, soft_wrap=True)
+
+
+def _console(*, to_stderr: bool) -> Console:
+    console = Console(stderr=to_stderr, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDTH_OF_FILES  # rich assumes 80, which cuts tables in a log or a pipe
+    return console
 
 
 def print_json(value: object) -> None:

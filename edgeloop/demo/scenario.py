@@ -30,8 +30,8 @@ BOARDS: Final = 24
 PROJECT: Final = project_of(f"local/{NAME}")
 TRAINED_ON: Final = "right"
 DRIFTS_TO: Final = "left"
-PREDICTIONS: Final = 480
-"""Behind every measured accuracy: 24 boards, about ten seconds; two standard errors are below four points."""
+PREDICTIONS: Final = 300
+"""Behind every measured accuracy: 24 boards, about six seconds; one standard error is two or three points."""
 
 RUN_BEGINS_S: Final = 15.0
 RUN_DEADLINE_S: Final = 240.0

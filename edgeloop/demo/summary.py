@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 from rich.console import Group, RenderableType
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from edgeloop.demo.playground import Score
-from edgeloop.run_view import short_commit, short_digest
+from edgeloop.run_view import short_digest
 from edgeloop.runs import Run
 from shared.events.device import DeviceReported
 
@@ -128,31 +128,30 @@ def summary_tables(proof: Proof) -> RenderableType:
 
 
 def _boards_table(runs: Sequence[Run]) -> Table:
-    table = Table("release", "trigger", "commit", "board", box=None)
+    table = _table("release", "board")
     for name in ("flash", "RAM", "instructions", "accuracy"):
         table.add_column(name, justify="right")
     table.add_column("outputs")
     for run in runs:
         for board in run.boards:
             table.add_row(
-                short_digest(run.digest),
-                run.trigger,
-                short_commit(run.commit),
+                f"{short_digest(run.digest)[:8]} {run.trigger}",
                 board.board,
                 f"{board.flash_bytes / 1024:.1f} KiB",
                 f"{board.ram_bytes / 1024:.1f} KiB",
                 f"{board.instructions:,}",
                 f"{board.accuracy:.3f}",
-                f"{board.parity} ({board.inputs})",
+                board.parity,
             )
     return table
 
 
 def _stages_table(runs: Sequence[Run]) -> Table:
-    table = Table("stage", box=None)
+    table = _table("stage")
     for run in runs:
         table.add_column(run.trigger, justify="right")
-    names = dict.fromkeys(stage.name for run in runs for stage in run.stages)
+    # A run by drift has a stage more, in front.
+    names = dict.fromkeys(stage.name for run in reversed(runs) for stage in run.stages)
     for name in names:
         stages = [next((stage for stage in run.stages if stage.name == name), None) for run in runs]
         shown = ("-" if not stage or stage.seconds is None else f"{stage.seconds:.1f} s" for stage in stages)
@@ -161,7 +160,8 @@ def _stages_table(runs: Sequence[Run]) -> Table:
 
 
 def _fleet_table(proof: Proof) -> Table:
-    table = Table("boards", "release", "accuracy", Column("predictions", justify="right"), box=None)
+    table = _table("boards", "release", "accuracy")
+    table.add_column("predictions", justify="right")
     first, last = proof.runs[0], proof.runs[-1]
     boards = f"{len(proof.fleet)} virtual"
     rows = (
@@ -171,4 +171,12 @@ def _fleet_table(proof: Proof) -> Table:
     )
     for when, run, score in rows:
         table.add_row(boards, short_digest(run.digest), f"{score.accuracy:.3f} {when}", f"{score.total:,}")
+    return table
+
+
+def _table(*names: str) -> Table:
+    """Return a table that fits a terminal of 80 columns."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in names:
+        table.add_column(name, no_wrap=True)
     return table
