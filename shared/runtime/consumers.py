@@ -22,6 +22,9 @@ from shared.telemetry import TELEMETRY_ROOT, Telemetry
 GROUP_SIZE = 64
 """Events that may share a commit: enough to share an fsync, few enough to repeat cheaply."""
 
+IN_HAND_PER_CALL = 16
+"""Long work kept in hand for each call that may run: enough that one busy key does not starve the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lane:
@@ -62,7 +65,6 @@ async def lanes_of(
                 f"{service}-{action}" if not issubclass(worker.consumes, Command) else f"{receiver}-{action}",
                 (_filter(worker.consumes, receiver),),
                 max_attempts=worker.max_attempts,
-                max_ack_pending=max(4 * worker.concurrency, 16),
             )
             lanes.append(await _long_lane(spec, worker, nc, pipeline, deps))
     return lanes
@@ -79,7 +81,7 @@ async def _short_lane(
 
 async def _long_lane(spec: ConsumerSpec, worker: Worker, nc: Client, pipeline: Pipeline, deps: object) -> Lane:
     await ensure_consumer(nc.jetstream(), spec)
-    consumer = Consumer(nc, spec, batch=2 * worker.concurrency, on_settled=_counting(pipeline.service))
+    consumer = Consumer(nc, spec, batch=IN_HAND_PER_CALL * worker.concurrency, on_settled=_counting(pipeline.service))
     work = LongWork(pipeline, spec.name, worker, deps)
     return Lane(
         f"{spec.stream}/{spec.name}",

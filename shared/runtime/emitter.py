@@ -2,13 +2,20 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
+from shared.bus import Reject
+from shared.bus.publisher import ROOM_FOR_HEADERS_BYTES
 from shared.events import Payload, derived_id, envelop
 from shared.events.catalogue import subject_of
 from shared.observability.metrics import EVENTS_EMITTED
 from shared.runtime.handlers import Emissions, InRun, Transaction
 from shared.store import Outbox, OutgoingMessage
+
+
+LARGEST_EVENT_BYTES: Final = 1024 * 1024 - ROOM_FOR_HEADERS_BYTES
+"""What a server takes by default, less the room that a dead letter's headers need."""
 
 
 class Emitter:
@@ -65,6 +72,11 @@ class Emitter:
                 traceparent=traceparent,
             )
             body = event.model_dump_json(exclude_none=True).encode()
+            if len(body) > LARGEST_EVENT_BYTES:
+                raise Reject(
+                    f"{payload.TYPE} of {len(body)} bytes does not fit on the bus, which takes {LARGEST_EVENT_BYTES}; "
+                    "put what is large in the object store and say its digest"
+                )
             messages.append(OutgoingMessage(subject_of(payload), body, str(event.id)))
             EVENTS_EMITTED.labels(self.service, payload.TYPE).inc()
         return messages

@@ -39,10 +39,13 @@ def message(name: str) -> OutgoingMessage:
 
 
 async def test_a_transaction_that_raises_leaves_nothing(store: Store) -> None:
-    with pytest.raises(ZeroDivisionError):
+    async def fail_halfway() -> None:
         async with store.transaction() as tx:
             tx.execute(insert(NOTES).values(value=1))
             _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        await fail_halfway()
     async with store.transaction() as tx:
         assert tx.scalar(select(func.count()).select_from(NOTES)) == 0
 
