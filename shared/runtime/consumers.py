@@ -22,6 +22,8 @@ from shared.telemetry import TELEMETRY_ROOT, Telemetry
 GROUP_SIZE = 64
 """Events that may share a commit: enough to share an fsync, few enough to repeat cheaply."""
 
+SHORT_ACK_WAIT_S, LONG_ACK_WAIT_S = 10.0, 15.0
+"""How soon the work of a killed process is given to the next. What is in hand is kept alive at a third of it."""
 IN_HAND_PER_CALL = 16
 """Long work kept in hand for each call that may run: enough that one busy key does not starve the others."""
 
@@ -54,6 +56,7 @@ async def lanes_of(
             stream,
             service,
             tuple(_filter(handler.consumes, receiver) for handler in together),
+            ack_wait_s=SHORT_ACK_WAIT_S,
             max_attempts=max(handler.max_attempts for handler in together),
         )
         lanes.append(await _short_lane(spec, together, nc, pipeline, deps))
@@ -64,6 +67,7 @@ async def lanes_of(
                 stream_of(worker.consumes),
                 f"{service}-{action}" if not issubclass(worker.consumes, Command) else f"{receiver}-{action}",
                 (_filter(worker.consumes, receiver),),
+                ack_wait_s=LONG_ACK_WAIT_S,
                 max_attempts=worker.max_attempts,
             )
             lanes.append(await _long_lane(spec, worker, nc, pipeline, deps))

@@ -13,7 +13,6 @@ from shared.observability.metrics import EVENTS_EMITTED
 from shared.runtime.handlers import Emissions, InRun, Transaction
 from shared.store import Outbox, OutgoingMessage
 
-
 LARGEST_EVENT_BYTES: Final = 1024 * 1024 - ROOM_FOR_HEADERS_BYTES
 """What a server takes by default, less the room that a dead letter's headers need."""
 
