@@ -1,6 +1,6 @@
 """`edgeloop.yaml`: what a model repository declares about itself.
 
-The JSON Schema that editors complete from is generated from these classes into `proto/edgeloop.manifest.v1.schema.json`.
+Editors complete it from `proto/edgeloop.manifest.v1.schema.json`, which is generated from these classes.
 """
 
 from typing import Annotated, Literal
