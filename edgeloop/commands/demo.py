@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,11 +31,12 @@ def demo(
     Exit code 1 if a gate failed, 3 if something did not happen in time.
     """
     terminal = Terminal(as_json)
-    asyncio.run(_until_signal(data, terminal, keep=keep, timeout_s=timeout_s))
+    asyncio.run(_until_signal(_play(data, terminal, keep=keep, timeout_s=timeout_s)))
 
 
-async def _until_signal(data: Path | None, terminal: Terminal, *, keep: bool, timeout_s: float) -> None:
-    task = asyncio.create_task(_play(data, terminal, keep=keep, timeout_s=timeout_s))
+async def _until_signal(playing: Coroutine[Any, Any, None]) -> None:
+    """Run `playing`; SIGINT and SIGTERM cancel it, so that everything it started is stopped."""
+    task = asyncio.create_task(playing)
     received: list[int] = []
 
     def end(number: int) -> None:
@@ -46,8 +48,7 @@ async def _until_signal(data: Path | None, terminal: Terminal, *, keep: bool, ti
     try:
         await task
     except asyncio.CancelledError:
-        if not keep:
-            raise typer.Exit(128 + received[0]) from None
+        raise typer.Exit(128 + received[0]) from None  # as a shell reports a signal
 
 
 async def _play(data: Path | None, terminal: Terminal, *, keep: bool, timeout_s: float) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from edgeloop.errors import UsageError
 from edgeloop.githook import install as install_hook
 from edgeloop.layout import Layout, running_stack
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption
@@ -44,7 +45,7 @@ def install(
     """Install a post-receive hook that sends a signed, GitHub-style push webhook for every branch that changes."""
     terminal = Terminal(as_json)
     webhook = url or f"{running_stack(data).webhook_url}/webhooks/github"
-    secret = (secret_file or Layout(data).webhook_secret).read_text("utf-8").strip()
+    secret = _secret(secret_file or Layout(data).webhook_secret)
     installed = install_hook(repository, url=webhook, secret=secret, name=name, clone_url=clone_url, force=force)
     terminal.result(
         {
@@ -55,3 +56,15 @@ def install(
         },
         Text(f"installed {installed.hook}\npushes to it become runs of project {installed.project}"),
     )
+
+
+def _secret(file: Path) -> str:
+    try:
+        secret = file.read_text("utf-8").strip()
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{file}: there is no secret to sign with", next_step="name a file that holds it with --secret-file"
+        ) from error
+    if not secret:
+        raise UsageError(f"{file} is empty; it must hold the webhook's secret")
+    return secret

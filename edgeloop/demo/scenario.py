@@ -1,6 +1,7 @@
 """The demo's story, a function a step, in the order in which they happen."""
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 import time
@@ -62,7 +63,7 @@ class Stage:
 
 
 async def play(data: Path, view: View, on_end: Callable[[Proof], None], *, keep: bool) -> None:
-    """Play the whole story in `data`, hand over the proof, and keep the stack until cancelled if asked to.
+    """Play the whole story in `data`, hand over the proof, and if asked to keep the stack until cancelled.
 
     Raises:
         GateFailedError: a run failed, or the accuracy did not behave.
@@ -87,7 +88,8 @@ async def play(data: Path, view: View, on_end: Callable[[Proof], None], *, keep:
         on_end(proof)
         if keep:
             view.note(f"the stack stays up in {data}; Ctrl-C stops it")
-            await asyncio.Event().wait()
+            with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how it is meant to end
+                await asyncio.Event().wait()
 
 
 @asynccontextmanager

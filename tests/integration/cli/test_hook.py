@@ -193,3 +193,15 @@ def test_hook_install_prints_what_it_did_as_json(
     arguments = ["hook", "install", str(repositories.bare), "--url", "http://127.0.0.1:9/", "--json"]
     assert execute([*arguments, "--secret-file", str(secret), "--name", "acme/gait"]) == 0
     assert json.loads(capsys.readouterr().out)["project"] == "acme-gait"
+
+
+def test_an_address_without_a_secret_is_bad_input(
+    repositories: Repositories, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["hook", "install", str(repositories.bare), "--url", "http://127.0.0.1:9/"]
+    assert execute([*arguments, "--data", str(tmp_path)]) == 2
+    assert "--secret-file" in capsys.readouterr().err
+    empty = tmp_path / "secret"
+    empty.write_text("\n")
+    assert execute([*arguments, "--secret-file", str(empty)]) == 2
+    assert "is empty" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """What every command owes its user: exit codes, one message, JSON on stdout alone."""
 
+import errno
 import json
 import os
 import subprocess
@@ -105,6 +106,19 @@ def test_debug_shows_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["--version"]) == 0
     assert capsys.readouterr().out.startswith("edgeloop ")
+
+
+def test_a_full_disk_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(data: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(data / "keys"))
+
+    monkeypatch.setattr("edgeloop.commands.doctor.examine", full)
+    assert execute(["doctor", "--data", str(tmp_path)]) == 3
+    captured = capsys.readouterr()
+    assert f"{tmp_path / 'keys'}: the disk is full" in captured.err
+    assert "another disk" in captured.err
 
 
 COMMANDS = [

@@ -9,14 +9,16 @@ import pytest
 from rich.console import Console
 
 from edgeloop.cli import execute
-from edgeloop.demo.example import example_directory, make_repositories
-from edgeloop.demo.observer import Observed
-from edgeloop.demo.playground import Score
-from edgeloop.demo.scenario import check_recovery
+from edgeloop.demo.example import Repositories, example_directory, make_repositories
+from edgeloop.demo.observer import Observed, Observer
+from edgeloop.demo.playground import Playground, Score
+from edgeloop.demo.scenario import Stage as Scene
+from edgeloop.demo.scenario import check_recovery, with_next_step
 from edgeloop.demo.summary import Proof, summarise, summary_tables
 from edgeloop.demo.view import View
-from edgeloop.errors import GateFailedError, UsageError
+from edgeloop.errors import GateFailedError, InfrastructureError, UsageError
 from edgeloop.git import git
+from edgeloop.layout import Layout, StackState
 from edgeloop.run_view import run_table, run_tree, with_reason
 from edgeloop.runs import Outcome, RolloutStage, Run, Stage
 from shared.events import Trigger, derived_id
@@ -171,3 +173,46 @@ def test_a_directory_that_holds_a_demo_is_refused(tmp_path: Path, capsys: pytest
     captured = capsys.readouterr()
     assert "already played" in captured.err
     assert json.loads(captured.out)["exit_code"] == 2
+
+
+async def test_waiting_ends_with_what_did_not_happen() -> None:
+    with pytest.raises(InfrastructureError, match=r"no drift: not within 0\.05 s"):
+        await Observer(lambda _: None).until("no drift", lambda _: None, deadline_s=0.05)
+
+
+async def test_waiting_ends_at_once_when_a_service_gave_up_on_a_message() -> None:
+    observer = Observer(lambda _: None)
+    observer.observed.dead_letters = 2
+    with pytest.raises(InfrastructureError, match="2 messages could not be handled"):
+        await observer.until("no drift", lambda _: None, deadline_s=60)
+
+
+async def test_what_has_happened_already_is_not_waited_for() -> None:
+    observer = Observer(lambda _: None)
+    observer.observed.runs = (run_of(Trigger.DRIFT),)
+    run = await observer.until("no drift", lambda seen: seen.run_of(Trigger.DRIFT), deadline_s=60)
+    assert run.trigger is Trigger.DRIFT
+
+
+async def test_a_failed_demo_names_the_log_and_the_command_that_say_more(tmp_path: Path) -> None:
+    observer = Observer(lambda _: None)
+    state = StackState(pid=1, nats_url="nats://x", webhook_url="http://x", services={})
+    playground = Playground("http://127.0.0.1:9")
+    scene = Scene(Layout(tmp_path), Repositories(tmp_path, tmp_path), state, observer, playground, View(Console()))
+    assert f"less {tmp_path / 'logs'}" in with_next_step(GateFailedError("it failed"), scene).next_step
+    run = run_of(Trigger.PUSH, Outcome.FAILED)
+    observer.observed.runs = (run,)
+    next_step = with_next_step(GateFailedError("it failed"), scene).next_step
+    assert "artifact_builder.log" in next_step
+    assert f"edgeloop run show {str(run.run_id)[:8]} --data {tmp_path}" in next_step
+    observer.observed.dead_letters = 1
+    assert "edgeloop dlq ls" in with_next_step(InfrastructureError("it hangs"), scene).next_step
+    assert with_next_step(InfrastructureError("no", next_step="known"), scene).next_step == "known"
+    await playground.close()
+
+
+async def test_a_playground_that_is_not_there_is_named() -> None:
+    playground = Playground("http://127.0.0.1:9")
+    with pytest.raises(InfrastructureError, match=r"PUT http://127\.0\.0\.1:9"):
+        await playground.move_to("left")
+    await playground.close()
