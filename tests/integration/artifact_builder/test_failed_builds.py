@@ -22,6 +22,7 @@ from shared.store import Blobs, Store
 
 TOOLBOX = "t" * 64
 PREPARE = """
+import os
 import numpy as np
 for name in ("train", "test"):
     rows = dict({x}=np.zeros((4, {length}, 1), np.float32), y=np.array([0, 1, 0, 1]), group=np.arange(4))
