@@ -48,13 +48,18 @@ __attribute__((used)) void hardfault_report(const uint32_t *frame)
     }
 }
 
-typedef void (*vector)(void);
-#define VECTORS 16
-__attribute__((section(".vectors"), used)) static const vector vectors[VECTORS] = {
-    (vector)__stack_top, reset_handler,     hardfault_handler, hardfault_handler,
-    hardfault_handler,   hardfault_handler, hardfault_handler, 0,
-    0,                   0,                 0,                 hardfault_handler,
-    hardfault_handler,   0,                 hardfault_handler, hardfault_handler,
+#define EXCEPTIONS 15
+struct vector_table {
+    uint32_t *stack;
+    void (*handlers[EXCEPTIONS])(void);
+};
+__attribute__((section(".vectors"), used)) static const struct vector_table vectors = {
+    __stack_top,
+    {
+        reset_handler, hardfault_handler, hardfault_handler, hardfault_handler, hardfault_handler,
+        hardfault_handler, 0, 0, 0, 0,
+        hardfault_handler, hardfault_handler, 0, hardfault_handler, hardfault_handler,
+    },
 };
 
 static void paint_stack(void)
@@ -83,7 +88,7 @@ uint32_t stack_bytes_used(void)
 
 void reset_handler(void)
 {
-    SCB_VTOR = (uint32_t)(uintptr_t)vectors;
+    SCB_VTOR = (uint32_t)(uintptr_t)&vectors;
 #if defined(__ARM_FP)
     SCB_CPACR |= CPACR_FPU_FULL_ACCESS;
     __asm volatile("dsb\n isb\n");

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def sign_image(binary: bytes, board: Board, *, version: str, model_digest: str, 
                 None,
                 custom_tlvs={MODEL_DIGEST_TLV: bytes.fromhex(model_digest.removeprefix("sha256:"))},
             )
-    except (click.UsageError, ValueError) as error:
+    except (click.UsageError, ValueError, struct.error) as error:
         raise SigningError(f"no image for {board.name}, version {version!r}: {error}") from error
     data = bytes(image.payload)
     return SignedImage(data=data, image_hash=read_image(data).image_hash)

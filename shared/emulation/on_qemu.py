@@ -4,6 +4,7 @@ QEMU's clock counts instructions (`-icount`), so what the firmware's timer says 
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -24,7 +25,9 @@ from shared.emulation.mcuboot_image import read_image
 _PROGRAM = "qemu-system-arm"
 _DEFAULT_TIMEOUT_S = 60.0
 # Ends QEMU when this process is gone, even after SIGKILL: its pipe then reads as closed.
-_KEEPER = '"$@" </dev/null & echo $!; read _; kill -9 $!; wait $!'
+# It ends with QEMU, so that nothing holds the console's other end open then.
+_KEEPER = 'exec 9<&0; "$@" </dev/null 9<&- & q=$!; echo $q; (read _ <&9; kill -9 $q) & w=$!; wait $q; kill $w'
+_LOWEST_DESCRIPTOR = 10
 
 
 class EmulatorMissingError(EmulationError):
@@ -71,13 +74,15 @@ class _QemuConsole:
         (folder / "vectors.bin").write_bytes(parsed.payload[:8])
         (folder / "slot.bin").write_bytes(image[: parsed.size_bytes])
         self._socket, theirs = socket.socketpair()
-        with theirs, (folder / "stderr").open("wb") as stderr:
+        # Descriptors below 10 are the shell's own.
+        descriptor = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, _LOWEST_DESCRIPTOR)
+        with os.fdopen(descriptor, "rb", 0), theirs, (folder / "stderr").open("wb") as stderr:
             self._keeper = subprocess.Popen(  # noqa: S603 - a fixed command on files that were just written
-                ["/bin/sh", "-c", _KEEPER, "sh", *_command(board, folder, theirs.fileno())],
+                ["/bin/sh", "-c", _KEEPER, "sh", *_command(board, folder, descriptor)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(descriptor,),
             )
         assert self._keeper.stdout is not None
         self._pid = int(self._keeper.stdout.readline())

@@ -13,8 +13,6 @@ from shared.boards import board_named, catalogue
 from shared.emulation.on_qemu import boot_qemu
 from shared.emulation.on_unicorn import boot_unicorn
 
-pytestmark = pytest.mark.xdist_group("firmware")
-
 Images = Callable[..., bytes]
 Reference = Callable[[bytes, NDArray[np.int8]], list[bytes]]
 

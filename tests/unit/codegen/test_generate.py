@@ -1,5 +1,6 @@
 """What the generator makes of models, good and bad."""
 
+import contextlib
 import random
 import re
 import time
@@ -89,10 +90,8 @@ def test_corrupt_models_get_one_of_two_errors_and_quickly(name: str) -> None:
             at = rng.randrange(len(data))
             data[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
         begin = time.process_time()
-        try:
+        with contextlib.suppress(MalformedModelError, UnsupportedModelError):
             generate(bytes(data))
-        except (MalformedModelError, UnsupportedModelError) as error:
-            assert str(error)
         slowest_s = max(slowest_s, time.process_time() - begin)
     assert slowest_s < 2.0
 

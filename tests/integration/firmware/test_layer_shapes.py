@@ -1,0 +1,258 @@
+"""Single layers of many shapes, strides, paddings, dilations and scales, against the reference runtime.
+
+Models are put together as flatbuffers here, because a converter would choose the shapes and scales itself.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shared.boards import board_named
+from shared.emulation.on_unicorn import boot_unicorn
+
+schema = pytest.importorskip(
+    "tflite_micro.tensorflow.lite.micro.python.schema_py_generated",
+    reason="tflite-micro is published for x86_64 Linux only",
+)
+
+Images = Callable[..., bytes]
+Reference = Callable[[bytes, NDArray[np.int8]], list[bytes]]
+
+_ROWS = 6
+_SAME, _VALID = 0, 1
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operator on one input. `constants` are weights first, then the bias."""
+
+    operator: str
+    options: str
+    fields: dict[str, float]
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+    weights: tuple[int, ...] = ()
+    scale_axis: int = 0
+    bias: bool = True
+    version: int = 3
+    axes: tuple[int, ...] = ()
+    activation: int = 0
+    output_scale: float = 0.0
+    output_zero_point: int | None = None
+    input_scale: float = 0.0
+
+
+def _window(**fields: int) -> dict[str, float]:
+    return {"strideH": 1, "strideW": 1, "padding": _VALID, **fields}
+
+
+_LAYERS = {
+    "conv 1x1": Layer("CONV_2D", "Conv2D", _window(), (1, 5, 4, 7), (1, 5, 4, 9), (9, 1, 1, 7)),
+    "conv one channel": Layer("CONV_2D", "Conv2D", _window(), (1, 6, 6, 1), (1, 4, 5, 1), (1, 3, 2, 1)),
+    "conv same, odd stride": Layer(
+        "CONV_2D", "Conv2D", _window(padding=_SAME, strideH=2, strideW=3), (1, 9, 10, 3), (1, 5, 4, 6), (6, 4, 5, 3)
+    ),
+    "conv wider than its input": Layer(
+        "CONV_2D", "Conv2D", _window(padding=_SAME), (1, 2, 3, 2), (1, 2, 3, 4), (4, 5, 7, 2)
+    ),
+    "conv dilated both ways": Layer(
+        "CONV_2D",
+        "Conv2D",
+        _window(padding=_SAME, dilationHFactor=2, dilationWFactor=3),
+        (1, 8, 9, 2),
+        (1, 8, 9, 5),
+        (5, 3, 2, 2),
+    ),
+    "conv dilated in height only": Layer(
+        "CONV_2D",
+        "Conv2D",
+        _window(dilationHFactor=2, dilationWFactor=1),
+        (1, 9, 5, 3),
+        (1, 5, 4, 6),
+        (6, 3, 2, 3),
+    ),
+    "conv in groups": Layer("CONV_2D", "Conv2D", _window(), (1, 4, 5, 6), (1, 3, 3, 9), (9, 2, 3, 2), version=6),
+    "conv without bias, relu6": Layer(
+        "CONV_2D", "Conv2D", _window(), (1, 4, 4, 3), (1, 3, 3, 5), (5, 2, 2, 3), bias=False, activation=3
+    ),
+    "conv scaled up": Layer(
+        "CONV_2D", "Conv2D", _window(), (1, 3, 3, 2), (1, 3, 3, 3), (3, 1, 1, 2), output_scale=0.0001
+    ),
+    "depthwise, blocks and a rest": Layer(
+        "DEPTHWISE_CONV_2D",
+        "DepthwiseConv2D",
+        _window(padding=_SAME, depthMultiplier=1, strideW=2),
+        (1, 6, 7, 11),
+        (1, 6, 4, 11),
+        (1, 3, 3, 11),
+        3,
+    ),
+    "depthwise with a multiplier": Layer(
+        "DEPTHWISE_CONV_2D",
+        "DepthwiseConv2D",
+        _window(padding=_SAME, depthMultiplier=3),
+        (1, 4, 5, 2),
+        (1, 4, 5, 6),
+        (1, 2, 5, 6),
+        3,
+    ),
+    "depthwise dilated": Layer(
+        "DEPTHWISE_CONV_2D",
+        "DepthwiseConv2D",
+        _window(depthMultiplier=1, dilationHFactor=2, dilationWFactor=2),
+        (1, 7, 8, 4),
+        (1, 3, 6, 4),
+        (1, 3, 2, 4),
+        3,
+    ),
+    "dense, one scale": Layer("FULLY_CONNECTED", "FullyConnected", {}, (1, 33), (1, 10), (10, 33), -1, version=4),
+    "dense, a scale per unit": Layer("FULLY_CONNECTED", "FullyConnected", {}, (1, 17), (1, 5), (5, 17), version=4),
+    "dense on several rows, relu": Layer(
+        "FULLY_CONNECTED",
+        "FullyConnected",
+        {"keepNumDims": True},
+        (1, 3, 8),
+        (1, 3, 6),
+        (6, 8),
+        -1,
+        version=5,
+        activation=1,
+    ),
+    "average over borders": Layer(
+        "AVERAGE_POOL_2D",
+        "Pool2D",
+        _window(padding=_SAME, filterHeight=3, filterWidth=2, strideH=2),
+        (1, 7, 5, 3),
+        (1, 4, 5, 3),
+        version=2,
+    ),
+    "maximum over borders, relu": Layer(
+        "MAX_POOL_2D",
+        "Pool2D",
+        _window(padding=_SAME, filterHeight=2, filterWidth=4, strideW=3),
+        (1, 5, 8, 3),
+        (1, 5, 3, 3),
+        version=2,
+        activation=1,
+    ),
+    "mean of rows and columns": Layer("MEAN", "Reducer", {}, (1, 6, 5, 4), (1, 4), version=2, axes=(1, 2)),
+    "mean of channels": Layer("MEAN", "Reducer", {}, (1, 7, 9), (1, 7), version=2, axes=(-1,)),
+    "mean of 1000 values": Layer("MEAN", "Reducer", {}, (1, 1000, 3), (1, 3), version=2, axes=(1,)),
+    "relu with another scale": Layer("RELU", "", {}, (1, 256), (1, 256), version=2),
+    "quantise again": Layer("QUANTIZE", "Quantize", {}, (1, 256), (1, 256), version=2),
+    "sigmoid": Layer("LOGISTIC", "", {}, (1, 256), (1, 256), version=2, output_scale=1 / 256, output_zero_point=-128),
+    "tanh": Layer("TANH", "", {}, (1, 256), (1, 256), version=2, output_scale=1 / 128, output_zero_point=0),
+    "softmax of rows": Layer(
+        "SOFTMAX", "Softmax", {"beta": 1.0}, (3, 10), (3, 10), version=2, output_scale=1 / 256, output_zero_point=-128
+    ),
+    "steep softmax": Layer(
+        "SOFTMAX",
+        "Softmax",
+        {"beta": 1.0},
+        (1, 200),
+        (1, 200),
+        version=2,
+        output_scale=1 / 256,
+        output_zero_point=-128,
+        input_scale=0.9,
+    ),
+}
+
+
+class _Maker:
+    """Collects tensors, and packs them with one operator."""
+
+    def __init__(self) -> None:
+        self.buffers: list[Any] = [schema.BufferT()]
+        self.tensors: list[Any] = []
+
+    def activation(self, shape: tuple[int, ...], scale: float, zero_point: int) -> int:
+        return self._add(schema.TensorType.INT8, shape, 0, [scale], [zero_point])
+
+    def constant(self, values: NDArray[np.generic], scales: list[float], axis: int = 0) -> int:
+        self.buffers.append(schema.BufferT())
+        self.buffers[-1].data = np.frombuffer(values.tobytes(), np.uint8)
+        kind = schema.TensorType.INT8 if values.dtype == np.int8 else schema.TensorType.INT32
+        made = self._add(kind, values.shape, len(self.buffers) - 1, scales, [0] * len(scales))
+        if scales:
+            self.tensors[made].quantization.quantizedDimension = axis
+        return made
+
+    def _add(self, kind: int, shape: tuple[int, ...], buffer: int, scales: list[float], zeros: list[int]) -> int:
+        made = schema.TensorT()
+        made.shape, made.type, made.buffer, made.name = list(shape), kind, buffer, f"t{len(self.tensors)}".encode()
+        if scales:
+            made.quantization = schema.QuantizationParametersT()
+            made.quantization.scale, made.quantization.zeroPoint = scales, zeros
+        self.tensors.append(made)
+        return len(self.tensors) - 1
+
+    def pack(self, layer: Layer, inputs: list[int], output: int) -> bytes:
+        code = schema.OperatorCodeT()
+        code.builtinCode = getattr(schema.BuiltinOperator, layer.operator)
+        code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), layer.version
+        operator = schema.OperatorT()
+        operator.opcodeIndex, operator.inputs, operator.outputs = 0, inputs, [output]
+        if layer.options:
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{layer.options}Options")
+            operator.builtinOptions = getattr(schema, f"{layer.options}OptionsT")()
+            for name, value in layer.fields.items():
+                setattr(operator.builtinOptions, name, value)
+            if layer.activation:
+                operator.builtinOptions.fusedActivationFunction = layer.activation
+        subgraph = schema.SubGraphT()
+        subgraph.tensors, subgraph.operators = self.tensors, [operator]
+        subgraph.inputs, subgraph.outputs = [0], [output]
+        model = schema.ModelT()
+        model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [subgraph], self.buffers
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+
+def _model(layer: Layer, rng: np.random.Generator) -> bytes:
+    maker = _Maker()
+    input_scale = layer.input_scale or float(np.float32(rng.uniform(0.01, 0.2)))
+    input_zero = int(rng.integers(-128, 128))
+    inputs = [maker.activation(layer.input, input_scale, input_zero)]
+    if layer.weights:
+        channels = layer.output[-1]
+        scales = [
+            float(x) for x in rng.uniform(0.002, 0.02, 1 if layer.scale_axis < 0 else channels).astype(np.float32)
+        ]
+        weights = rng.integers(-127, 128, layer.weights).astype(np.int8)
+        inputs.append(maker.constant(weights, scales, max(layer.scale_axis, 0)))
+        bias = rng.integers(-2000, 2000, channels).astype(np.int32)
+        inputs.append(maker.constant(bias, [input_scale * scale for scale in scales]) if layer.bias else -1)
+    if layer.axes:
+        inputs.append(maker.constant(np.array(layer.axes, np.int32), []))
+    scale = layer.output_scale or float(np.float32(rng.uniform(0.05, 0.3)))
+    zero = int(rng.integers(-128, 100)) if layer.output_zero_point is None else layer.output_zero_point
+    if layer.operator.endswith("POOL_2D"):
+        scale, zero = input_scale, input_zero
+    return maker.pack(layer, inputs, maker.activation(layer.output, scale, zero))
+
+
+def _rows(size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int8]]:
+    yield np.resize(np.arange(-128, 128), size).astype(np.int8)
+    yield np.full(size, 127, np.int8)
+    for _ in range(_ROWS - 2):
+        yield rng.integers(-128, 128, size).astype(np.int8)
+
+
+@pytest.mark.parametrize("name", _LAYERS)
+def test_one_layer_matches(name: str, make_image: Images, tflm: Reference) -> None:
+    rng = np.random.default_rng(len(name))
+    layer = _LAYERS[name]
+    model = _model(layer, rng)
+    rows = np.stack(list(_rows(int(np.prod(layer.input)), rng)))
+    board = boot_unicorn(make_image(model), board_named("cortex-m4"))
+    ours = [list(np.frombuffer(board.infer(row.tobytes()).output, np.int8)) for row in rows]
+    theirs = [list(np.frombuffer(output, np.int8)) for output in tflm(model, rows)]
+    assert ours == theirs
+    assert len({tuple(output) for output in theirs}) > 1

@@ -1,0 +1,134 @@
+"""Compilers: the same bytes every time, clear errors, both toolchains."""
+
+import dataclasses
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from services.artifact_builder.codegen import GeneratedModel, generate
+from services.artifact_builder.firmware import (
+    CompiledFirmware,
+    CompilerError,
+    DoesNotFitError,
+    Toolchain,
+    compile_firmware,
+)
+from shared.boards import Board, board_named, catalogue
+
+_DIGEST = "sha256:" + "ab" * 32
+Compile = Callable[..., CompiledFirmware]
+
+
+@pytest.fixture(scope="module")
+def model(models: Path) -> GeneratedModel:
+    return generate((models / "cnn_1d.tflite").read_bytes())
+
+
+@pytest.fixture
+def build(tmp_path: Path, zig_cache: Path) -> Compile:
+    def run(
+        model: GeneratedModel, board: Board, toolchain: Toolchain = Toolchain.ZIG, folder: str = "work"
+    ) -> CompiledFirmware:
+        workdir = tmp_path / folder
+        workdir.mkdir()
+        return compile_firmware(
+            model, board, model_digest=_DIGEST, toolchain=toolchain, workdir=workdir, cache_dir=zig_cache
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_two_folders_give_identical_firmware(name: str, model: GeneratedModel, build: Compile) -> None:
+    one = build(model, board_named(name), folder="one")
+    other = build(model, board_named(name), folder="a-longer-name")
+    assert one == other
+
+
+def test_two_folders_give_identical_firmware_with_gcc(model: GeneratedModel, build: Compile, gcc: Toolchain) -> None:
+    one = build(model, board_named("cortex-m4"), gcc, "one")
+    other = build(model, board_named("cortex-m4"), gcc, "a-longer-name")
+    assert one == other
+    assert one.toolchain.startswith("gcc ")
+
+
+def test_sizes_are_those_of_the_parts(model: GeneratedModel, build: Compile) -> None:
+    firmware = build(model, board_named("cortex-m4"))
+    assert firmware.flash_bytes == len(firmware.binary)
+    assert model.weights_bytes < firmware.flash_bytes < model.weights_bytes + 20_000
+    assert model.arena_bytes + model.input_bytes < firmware.ram_bytes < model.arena_bytes + model.input_bytes + 1000
+    assert firmware.toolchain.startswith("zig 0.")
+    assert firmware.elf.startswith(b"\x7fELF")
+    assert _DIGEST.encode() in firmware.binary
+
+
+def test_firmware_holds_no_path_of_the_machine(model: GeneratedModel, build: Compile, tmp_path: Path) -> None:
+    firmware = build(model, board_named("cortex-m4"))
+    for part in (firmware.binary, firmware.elf):
+        assert str(tmp_path).encode() not in part
+
+
+@pytest.mark.parametrize("toolchain", list(Toolchain))
+def test_too_little_flash_is_told_in_bytes(
+    toolchain: Toolchain, model: GeneratedModel, build: Compile, request: pytest.FixtureRequest
+) -> None:
+    if toolchain is Toolchain.GCC:
+        request.getfixturevalue("gcc")
+    board = board_named("cortex-m4").model_copy(update={"flash_bytes": 0x3000})
+    needed = build(model, board_named("cortex-m4"), toolchain, "fits").flash_bytes
+    with pytest.raises(DoesNotFitError, match="does not fit cortex-m4: flash needs") as caught:
+        build(model, board, toolchain)
+    assert caught.value.available_bytes == 0x3000 - 0x200 - 0x1000
+    assert abs(caught.value.needed_bytes - needed) <= 64
+
+
+@pytest.mark.parametrize("toolchain", list(Toolchain))
+def test_too_little_ram_is_told_in_bytes(
+    toolchain: Toolchain, model: GeneratedModel, build: Compile, request: pytest.FixtureRequest
+) -> None:
+    if toolchain is Toolchain.GCC:
+        request.getfixturevalue("gcc")
+    board = board_named("cortex-m0plus").model_copy(update={"ram_bytes": 0x1800})
+    needed = build(model, board_named("cortex-m0plus"), toolchain, "fits").ram_bytes + board.stack_bytes
+    with pytest.raises(DoesNotFitError, match="RAM needs") as caught:
+        build(model, board, toolchain)
+    assert (caught.value.region, caught.value.available_bytes) == ("RAM", 0x1800)
+    assert abs(caught.value.needed_bytes - needed) <= 64
+
+
+def test_what_the_compiler_said_is_in_the_error(model: GeneratedModel, build: Compile) -> None:
+    broken = dataclasses.replace(model, sources={**model.sources, "model.c": "#error told you so\n"})
+    with pytest.raises(CompilerError, match="told you so"):
+        build(broken, board_named("cortex-m4"))
+
+
+def test_a_missing_compiler_is_named(model: GeneratedModel, build: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CompilerError, match="apt-get install gcc-arm-none-eabi"):
+        build(model, board_named("cortex-m4"), Toolchain.GCC)
+
+
+def test_a_digest_is_checked_before_it_becomes_source(model: GeneratedModel, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a model digest is sha256:"):
+        compile_firmware(
+            model, board_named("cortex-m4"), model_digest='"evil', toolchain=Toolchain.ZIG, workdir=tmp_path
+        )
+
+
+@pytest.mark.usefixtures("gcc")
+def test_the_sources_compile_without_a_warning(model: GeneratedModel, build: Compile, tmp_path: Path) -> None:
+    build(model, board_named("cortex-m4"), Toolchain.GCC)
+    folder = tmp_path / "work"
+    sources = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*.c"))]
+    warnings = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"]
+    for core in ("cortex-m0plus", "cortex-m4"):
+        done = subprocess.run(
+            [
+                "arm-none-eabi-gcc", "-mthumb", f"-mcpu={core}", "-O2", "-ffreestanding", "-fsyntax-only", *warnings,
+                *(f"-I{name}" for name in ("kernels", "platform", "app", "model")), *sources,
+            ],
+            cwd=folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.stderr == ""
