@@ -11,6 +11,8 @@ from pathlib import Path
 
 SECTOR_BYTES = 4096
 ERASED = 0xFF
+_TORN_ERASE_LEAVES_BYTES = 20
+"""Enough that a trailer would keep its magic and lose the fields behind it: the worst that a torn erase can leave."""
 
 
 class Area(StrEnum):
@@ -78,11 +80,12 @@ class Flash:
         """Set every bit of a sector.
 
         Raises:
-            PowerCutError: the power went; the first half of the sector is erased.
+            PowerCutError: the power went; the front of the sector is erased, or all but its first bytes.
         """
         blank = bytes([ERASED]) * SECTOR_BYTES
         if self._power_goes():
-            self._store(area, sector * SECTOR_BYTES, blank[: SECTOR_BYTES // 2])
+            torn = slice(SECTOR_BYTES // 2) if self.operations % 2 else slice(_TORN_ERASE_LEAVES_BYTES, None)
+            self._store(area, sector * SECTOR_BYTES + (torn.start or 0), blank[torn])
             raise PowerCutError(f"while erasing sector {sector} of {area}")
         self._store(area, sector * SECTOR_BYTES, blank)
 
