@@ -55,6 +55,7 @@ check: $(VENV)/.dev ## Lint, types, import rules, generated files, contract comp
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
+	$(BIN)/mypy tests benchmarks
 	$(BIN)/python -m edgeloop.contracts check
 
 .PHONY: fmt

@@ -9,7 +9,7 @@ from shared.events.artifact import ArtifactBuilt, BuildFailed
 from shared.events.dataset import DatasetAdded
 from shared.events.device import DeviceReported, InstallObserved, InstallRelease
 from shared.events.drift import DriftDetected, RetrainingRequested
-from shared.events.envelope import Event
+from shared.events.envelope import TYPE_PREFIX, Event
 from shared.events.lab import CandidateAccepted, CandidateRefused, RunStaging
 from shared.events.rollout import (
     RolloutFailed,
@@ -89,10 +89,15 @@ def decode(subject: str, body: bytes) -> Event[Payload]:
     """Parse the envelope and payload of a message.
 
     Raises:
-        UnknownTypeError: the subject's type is not in the catalogue.
+        UnknownTypeError: the subject's type is not in the catalogue, or the envelope names another one.
         pydantic.ValidationError: the body is not that type's envelope.
     """
-    return _reader_of(subject)(body)
+    event = _reader_of(subject)(body)
+    if event.type != TYPE_PREFIX + event.data.TYPE:
+        raise UnknownTypeError(
+            f"the envelope on {subject!r} says type {event.type!r}; allowed there is {TYPE_PREFIX + event.data.TYPE!r}"
+        )
+    return event
 
 
 @lru_cache(maxsize=4096)

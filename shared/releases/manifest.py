@@ -22,7 +22,9 @@ RelativePath = Annotated[str, StringConstraints(min_length=1), AfterValidator(_i
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Unknown keys are an error in a repository's manifest (the loader forbids them) and not in a release index,
+    # where a newer builder may have written a key that this reader does not know.
+    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_extra={"additionalProperties": False})
 
 
 class Step(_Section):

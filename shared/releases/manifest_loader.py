@@ -86,7 +86,7 @@ def parse_manifest(text: str, file: str = MANIFEST_NAME) -> Manifest:
     """
     document = _document(text, file)
     try:
-        manifest = Manifest.model_validate(_plain(document, [MAXIMUM_NODES]))
+        manifest = Manifest.model_validate(_plain(document, [MAXIMUM_NODES]), extra="forbid")
     except ValidationError as error:
         problems = [_of_validation(details, document) for details in error.errors(include_url=False)]
         raise ManifestError(file, problems) from error

@@ -33,6 +33,15 @@ class ModelFiles(_Part):
     output: Quantisation
 
 
+class Recipe(_Part):
+    """What the model was converted with: its bits depend on all of it, the number of threads included."""
+
+    tensorflow: str = Field(description="Version")
+    keras: str = Field(description="Version")
+    threads: int
+    seed: int
+
+
 class Datasets(_Part):
     """The data that the release was trained and is judged on."""
 
@@ -76,6 +85,7 @@ class Release(_Part):
     trigger: Trigger
     manifest: Manifest
     model: ModelFiles
+    recipe: Recipe | None = None
     datasets: Datasets
     firmware: tuple[Firmware, ...]
     reference: Reference

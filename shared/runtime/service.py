@@ -25,7 +25,7 @@ from shared.observability import HttpServer, PortInUseError, Tracing, configure_
 from shared.runtime.consumers import Lane, lanes_of
 from shared.runtime.emitter import Emitter
 from shared.runtime.handlers import Emissions, Route, Timer, Transaction
-from shared.runtime.processing import Pipeline, problems
+from shared.runtime.processing import Pipeline
 from shared.runtime.settings import BaseServiceSettings
 from shared.store import Blobs, Inbox, Outbox, OutgoingMessage, Store, StoreUnavailableError, inbox, outbox
 
@@ -93,13 +93,18 @@ def run(service: Service[S, D]) -> NoReturn:
     try:
         settings = service.settings()
     except ValidationError as error:
-        sys.exit(_said(EXIT_USAGE, f"{service.name}: environment variable EDGELOOP_{problems(error).upper()}"))
+        sys.exit(_said(EXIT_USAGE, f"{service.name}: wrong settings: {_variables(error)}"))
     configure_logs(service.name, style=settings.log_style, level=settings.log_level)
     try:
         asyncio.run(_live(service, settings))
     except (BusUnreachableError, ServerTooOldError, TopologyError, StoreUnavailableError, PortInUseError) as error:
         sys.exit(_said(EXIT_INFRASTRUCTURE, f"{service.name}: {error}"))
     sys.exit(EXIT_OK)
+
+
+def _variables(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_input=False)
+    return "; ".join(f"EDGELOOP_{'_'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in problems)
 
 
 def _said(code: int, message: str) -> int:

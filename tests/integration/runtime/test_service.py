@@ -240,7 +240,7 @@ def test_a_wrong_setting_is_named_and_exits_two(tmp_path: Path) -> None:
     process.start()
     assert process._child is not None
     assert process._child.wait(timeout=20) == 2
-    assert "HTTP_PORT" in process.log()
+    assert "EDGELOOP_HTTP_PORT: Input should be a valid integer" in process.log()
 
 
 async def test_a_port_in_use_is_named_and_exits_three(server: EmbeddedServer, tmp_path: Path) -> None:
