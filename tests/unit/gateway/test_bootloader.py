@@ -279,6 +279,15 @@ class BoardMachine(RuleBasedStateMachine):
             self.boot()
         self.flash.cut_after = None
 
+    @precondition(lambda self: not self.slots.is_trial and not self.slots.is_pending)
+    @rule(index=st.integers(0, 3))
+    def begin_a_trial(self, index: int) -> None:
+        image = self.images[index]
+        if hash_of(image) != self.running:
+            upload(self.slots, image)
+            self.slots.mark(hash_of(image))
+            self.boot()
+
     @precondition(lambda self: self.slots.is_trial)
     @rule()
     def confirm(self) -> None:
@@ -323,4 +332,4 @@ class BoardMachine(RuleBasedStateMachine):
 
 
 TestBoardMachine = BoardMachine.TestCase
-TestBoardMachine.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestBoardMachine.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)
