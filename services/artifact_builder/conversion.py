@@ -4,6 +4,7 @@ The only module that imports TensorFlow, always in a process of its own: it cost
 Usage: ``conversion MODEL.keras TRAIN.npz OUTPUT_DIRECTORY SEED CLASSES``.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ import numpy.typing as npt
 
 FLOAT32_FILE: Final = "float32.tflite"
 INT8_FILE: Final = "int8.tflite"
+RECIPE_FILE: Final = "recipe.json"
+"""A `shared.releases.release.Recipe`."""
 PROBLEM_FILE: Final = "problem.txt"
 """What is wrong with the model, in one line for its author."""
 
@@ -62,6 +65,8 @@ def convert(model_file: Path, train_file: Path, output: Path, *, seed: int, clas
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
     with np.load(train_file, allow_pickle=False) as arrays:
         rows = _spread(arrays["x"].astype(np.float32))
+    recipe = {"tensorflow": tf.__version__, "keras": keras.__version__, "threads": THREADS, "seed": seed}
+    (output / RECIPE_FILE).write_text(json.dumps(recipe), "utf-8")
     model = _loaded(model_file)
     graph = _frozen(model, rows.shape[1:], classes)
     try:

@@ -10,7 +10,7 @@ from typing import Protocol
 from shared.events import Blob, Trigger
 from shared.events.device import GoldenVector
 from shared.releases.manifest import Manifest
-from shared.releases.release import Datasets, Firmware, ModelFiles, Quantisation, Reference, Release
+from shared.releases.release import Datasets, Firmware, ModelFiles, Quantisation, Recipe, Reference, Release
 
 
 class MediaType(StrEnum):
@@ -59,6 +59,8 @@ class ModelBytes(Protocol):
     def keras(self) -> bytes: ...
     @property
     def float32(self) -> bytes: ...
+    @property
+    def recipe(self) -> Recipe: ...
 
 
 def firmware_version(release: str, model_digest: str) -> str:
@@ -127,6 +129,7 @@ def release_of(
         model=ModelFiles(
             keras=keras.blob, float32=float32.blob, int8=int8.blob, input=quantisation[0], output=quantisation[1]
         ),
+        recipe=model.recipe,
         datasets=Datasets(train=train.blob, test=test.blob, production=tuple(part.blob for part in field_data)),
         firmware=tuple(part.firmware for part in firmware),
         reference=reference,

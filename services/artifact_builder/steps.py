@@ -15,6 +15,7 @@ from services.artifact_builder.processes import Ended, Ending, Limits, Superviso
 from services.artifact_builder.tools import Tools
 from shared.releases.datasets import Dataset, read_dataset, write_dataset
 from shared.releases.manifest import Manifest, Step
+from shared.releases.release import Recipe
 
 _INHERITED: Final = ("PATH", "LANG", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _DISK_IS_FULL: Final = "No space left on device"
@@ -57,6 +58,7 @@ class Converted:
     keras: bytes
     float32: bytes
     int8: bytes
+    recipe: Recipe
 
 
 async def prepare(manifest: Manifest, site: Site, production: Sequence[bytes], tools: Tools) -> Prepared:
@@ -136,7 +138,10 @@ async def convert(keras: bytes, prepared: Prepared, manifest: Manifest, site: Si
         reason = problem.read_text("utf-8") if problem.is_file() else f"the conversion {_how(ended, limits.wall_s)}"
         raise AuthorError(reason, ended.last_lines)
     return Converted(
-        keras, (output / conversion.FLOAT32_FILE).read_bytes(), (output / conversion.INT8_FILE).read_bytes()
+        keras=keras,
+        float32=(output / conversion.FLOAT32_FILE).read_bytes(),
+        int8=(output / conversion.INT8_FILE).read_bytes(),
+        recipe=Recipe.model_validate_json((output / conversion.RECIPE_FILE).read_bytes()),
     )
 
 

@@ -20,7 +20,7 @@ data:
   train: {path: train.npz}
   test: {path: test.npz}
 model:
-  train: {command: [python, train.py], timeout_s: 20}
+  train: {command: [python, train.py], timeout_s: 120}
 boards: [cortex-m4]
 gates: {accuracy: 0.5}
 """

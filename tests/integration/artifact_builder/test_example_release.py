@@ -112,6 +112,12 @@ def test_there_is_firmware_for_every_board_and_it_is_small(first: BuildResult) -
     assert first.release.model.int8.size_bytes < 16_000
 
 
+def test_what_the_bits_depend_on_is_recorded(first: BuildResult) -> None:
+    recipe = first.release.recipe
+    assert recipe is not None
+    assert (recipe.threads, recipe.seed) == (1, first.release.manifest.model.seed)
+
+
 def test_the_sources_are_c(first: BuildResult) -> None:
     data = bytes_of(first, first.release.firmware[0].sources.digest)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:

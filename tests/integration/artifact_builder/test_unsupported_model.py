@@ -1,0 +1,26 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.artifact_builder.errors import BuildFailureError
+from services.artifact_builder.pipeline import BuildRequest, build
+from services.artifact_builder.tools import Tools
+from services.artifact_builder.workspace import workspace
+from shared.events.artifact import BuildStage
+
+TRAIN = """
+import os
+import keras
+from keras import layers
+model = keras.Sequential([layers.Input((8, 1)), layers.Flatten(), layers.Dense(2, activation="elu")])
+model.save(os.environ["EDGELOOP_OUTPUT_DIR"] + "/model.keras")
+"""
+
+
+@pytest.mark.slow
+async def test_an_operator_that_boards_do_not_have_is_named(make_repository: Any, tools: Tools, tmp_path: Path) -> None:
+    repository = make_repository({"train.py": TRAIN})
+    with workspace(tmp_path / "work") as folder, pytest.raises(BuildFailureError) as caught:
+        await build(BuildRequest("gestures", *repository), folder, tools)
+    assert (caught.value.stage, "ELU" in caught.value.reason) == (BuildStage.GENERATE, True), caught.value.reason
