@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from pathlib import Path
 
@@ -45,6 +45,18 @@ class Fault(StrEnum):
     POWER_CUT = "power-cut"
     HANG = "hang"
     REVERT_NEXT = "revert-next"
+
+
+def _started(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+    """Start a task whose failure is said when it happens."""
+
+    def say(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _logger.error("%s failed", name, exc_info=error)
+
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(say)
+    return task
 
 
 class VirtualBoard:
@@ -93,7 +105,7 @@ class VirtualBoard:
     def start(self) -> None:
         """Switch on."""
         self._boot()
-        self._play_task = asyncio.create_task(self._play(), name=f"sensor of {self.name}")
+        self._play_task = _started(self._play(), f"sensor of {self.name}")
 
     async def stop(self) -> None:
         """Switch off and free everything."""
@@ -204,7 +216,7 @@ class VirtualBoard:
     def _reset_after(self, delay_s: float) -> None:
         if self._reset_task is not None and self._reset_task is not asyncio.current_task():
             self._reset_task.cancel()
-        self._reset_task = asyncio.create_task(self._reset(delay_s), name=f"reset of {self.name}")
+        self._reset_task = _started(self._reset(delay_s), f"reset of {self.name}")
 
     async def _reset(self, delay_s: float) -> None:
         await asyncio.sleep(delay_s)

@@ -63,7 +63,10 @@ class Models:
         key = (image_hash, board.name)
         if key not in self._boards:
             # Unicorn is not needed to run the gateway, nor boards without a model.
-            from shared.emulation.on_unicorn import boot_unicorn  # noqa: PLC0415
+            try:
+                from shared.emulation.on_unicorn import boot_unicorn  # noqa: PLC0415
+            except ImportError as error:
+                raise EmulationError(f"running a model needs Unicorn ({error}); install edgeloop[gateway]") from error
 
             self._boards[key] = boot_unicorn(image, board)
             if len(self._boards) > _LIVE_EMULATORS:

@@ -49,7 +49,7 @@ class Rack:
         return process
 
     async def until_ready(self, process: "subprocess.Popen[bytes]", ready: Path) -> dict[str, Any]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (state := read_if_there(ready)) is None:
                 assert process.poll() is None, "it ended before it was ready; see its log"
                 await asyncio.sleep(0.05)
@@ -106,7 +106,7 @@ class Ear:
             self.events.append(decode(message.subject, message.data))
 
     async def until(self, enough: Callable[[list[Payload]], bool]) -> list[Payload]:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             while not enough([event.data for event in self.events]):  # noqa: ASYNC110 - events come when they come
                 await asyncio.sleep(0.05)
         return [event.data for event in self.events]
