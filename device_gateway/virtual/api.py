@@ -57,7 +57,7 @@ class _Api:
         if request.method == "PUT":
             try:
                 wanted = _Environment.model_validate(await request.json())
-                host.surroundings.environment = host.world.check_environment(wanted.name)
+                host.surroundings.move_to(host.world.check_environment(wanted.name))
             except (ValidationError, JSONDecodeError, WorldError) as error:
                 return _refuse(422, str(error))
         return JSONResponse({"name": host.surroundings.environment, "allowed": host.world.environments})

@@ -96,7 +96,7 @@ async def running_host(config: VirtualConfig) -> AsyncIterator[Host]:
     if config.verify_key is not None:
         keys = (load_public_key(config.verify_key), *keys)
     world = World(config.world) if config.world else None
-    surroundings = Surroundings(world.environments[0] if world else "")
+    surroundings = Surroundings.resume(config.flash / "environment", world.environments if world else ())
     host, models = Host({}, world, surroundings), Models()
     transports = []
     try:

@@ -1,6 +1,8 @@
 """What a board's sensor sees, and what the experimenter alone knows about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from device_gateway.virtual.ledger import Ledger
 from device_gateway.virtual.world import Playlist, Window
@@ -8,9 +10,21 @@ from device_gateway.virtual.world import Playlist, Window
 
 @dataclass(slots=True)
 class Surroundings:
-    """Where all boards are now."""
+    """Where all boards are now. A restart of the process does not move them."""
 
     environment: str
+    _file: Path
+
+    @classmethod
+    def resume(cls, file: Path, allowed: Sequence[str]) -> "Surroundings":
+        """Return the environment in `file` if it is still allowed, else the first allowed one."""
+        remembered = file.read_text("utf-8") if file.exists() else ""
+        return cls(remembered if remembered in allowed else next(iter(allowed), ""), file)
+
+    def move_to(self, environment: str) -> None:
+        """Take all boards there."""
+        self._file.write_text(environment, "utf-8")
+        self.environment = environment
 
 
 @dataclass(frozen=True, slots=True)

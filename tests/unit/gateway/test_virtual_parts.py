@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from device_gateway.virtual.ledger import Ledger
+from device_gateway.virtual.sensor import Surroundings
 from device_gateway.virtual.telemetry import TelemetryLog
 from device_gateway.virtual.world import Playlist, World, WorldError
 from shared.emulation import FirmwareInfo
@@ -73,6 +74,16 @@ def test_a_file_that_is_no_world_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_environment_lists_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(WorldError, match="right, left"):
         World(write_world(tmp_path / "world.npz")).check_environment("up")
+
+
+def test_boards_stay_where_they_are_when_the_process_starts_again(tmp_path: Path) -> None:
+    file = tmp_path / "environment"
+    surroundings = Surroundings.resume(file, ("right", "left"))
+    assert surroundings.environment == "right"
+    surroundings.move_to("left")
+    assert Surroundings.resume(file, ("right", "left")).environment == "left"
+    assert Surroundings.resume(file, ("up",)).environment == "up"
+    assert Surroundings.resume(file, ()).environment == ""
 
 
 def observe(log: TelemetryLog, image_hash: str = "aa", scores: tuple[int, int, int] = (-128, 127, -100)) -> int:
