@@ -1,10 +1,12 @@
 """Compiles a generated model with the reference firmware, for one board, with Zig's clang or with GCC."""
 
+import contextlib
+import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -105,7 +107,7 @@ def compile_firmware(
     output = _run(command, workdir, environment)
     if output is not None:
         _raise_overflow(output, board)
-        raise CompilerError(f"{' '.join(command[:4])} … failed; its last lines:\n{_tail(output)}")
+        raise CompilerError(f"{_shown(command)} failed; its last lines:\n{_tail(output)}")
     elf = (workdir / "firmware.elf").read_bytes()
     binary = flash_image(elf, _code_address(board))
     return CompiledFirmware(
@@ -181,11 +183,19 @@ def _command(toolchain: Toolchain, core: Core, sources: Sequence[str]) -> list[s
             f"thumb-freestanding-eabi{'hf' if hard_float else ''}",
             f"-mcpu={core.value.replace('-', '_')}",
         ]
-        compiler = [sys.executable, "-m", "ziglang", "cc", *target, "-fno-sanitize=all", "-fno-stack-protector"]
+        compiler = [_zig(), "cc", *target, "-fno-sanitize=all", "-fno-stack-protector"]
         return [*compiler, *_COMMON_FLAGS, *folders, *sources, *link]
     units = {Core.CORTEX_M0PLUS: (), Core.CORTEX_M4: ("-mfpu=fpv4-sp-d16",), Core.CORTEX_M7: ("-mfpu=fpv5-d16",)}
     target = ["-mthumb", f"-mcpu={core}", f"-mfloat-abi={'hard' if hard_float else 'soft'}", *units[core]]
     return ["arm-none-eabi-gcc", *target, *_COMMON_FLAGS, *folders, *sources, "-nostdlib", *link, "-lgcc"]
+
+
+def _zig() -> str:
+    """Return the compiler's path: its Python wrapper would outlive a time-out's kill, and costs a start of Python."""
+    found = importlib.util.find_spec("ziglang")
+    if found is None or found.origin is None:
+        raise CompilerError("the Python package ziglang is not installed; `pip install edgeloop[builder]` gets it")
+    return str(Path(found.origin).with_name("zig"))
 
 
 def _environment(cache_dir: Path) -> dict[str, str]:
@@ -205,13 +215,26 @@ def _run(command: Sequence[str], workdir: Path, environment: dict[str, str]) -> 
         raise CompilerError(
             f"{command[0]} is not installed; `apt-get install gcc-arm-none-eabi` gets it; toolchain zig is always there"
         )
-    try:
-        done = subprocess.run(  # noqa: S603 - a fixed command on files that were just written
-            command, cwd=workdir, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise CompilerError(f"{' '.join(command[:4])} … did not end within {_TIMEOUT_S:.0f} s") from error
-    return None if done.returncode == 0 else done.stdout + done.stderr
+    with subprocess.Popen(  # noqa: S603 - a fixed command on files that were just written
+        command,
+        cwd=workdir,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            raise CompilerError(f"{_shown(command)} did not end within {_TIMEOUT_S:.0f} s") from error
+        finally:
+            # Compilers start compilers: all of them end with the first.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return None if process.returncode == 0 else output
 
 
 def _raise_overflow(output: str, board: Board) -> None:
@@ -223,6 +246,10 @@ def _raise_overflow(output: str, board: Board) -> None:
     excess = max(int(size) for name, size in found if name == region)
     available = _code_bytes(board) if region == "FLASH" else board.ram_bytes
     raise DoesNotFitError(board.name, "flash" if region == "FLASH" else "RAM", available + excess, available)
+
+
+def _shown(command: Sequence[str]) -> str:
+    return f"{Path(command[0]).name} {' '.join(command[1:4])} …"
 
 
 def _tail(output: str) -> str:
