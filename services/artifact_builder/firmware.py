@@ -228,12 +228,13 @@ def _run(command: Sequence[str], workdir: Path, environment: dict[str, str]) -> 
     ) as process:
         try:
             output, _ = process.communicate(timeout=_TIMEOUT_S)
-        except subprocess.TimeoutExpired as error:
-            raise CompilerError(f"{_shown(command)} did not end within {_TIMEOUT_S:.0f} s") from error
-        finally:
+        except BaseException as error:
             # Compilers start compilers: all of them end with the first.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise CompilerError(f"{_shown(command)} did not end within {_TIMEOUT_S:.0f} s") from error
+            raise
     return None if process.returncode == 0 else output
 
 
