@@ -1,66 +1,79 @@
 #include "requantise.h"
+#include "span.h"
 
 /* Channels that are summed side by side, so that one walk over the window serves all of them. */
 #define BLOCK 4
 
-struct tap_walk {
-    int32_t top;
-    int32_t left;
-};
-
-static int32_t sum_channel(const struct el_depthwise_conv2d *layer, const int8_t *input, struct tap_walk at,
-                           int32_t channel)
+/* Adds what `count` neighbouring channels get from `taps` taps of one row, all of which meet padding. */
+static void add_padding_run(const struct el_depthwise_conv2d *layer, const int8_t *weights, int32_t taps, int32_t count,
+                            int32_t *sums)
 {
-    const struct el_window *window = &layer->window;
-    const int32_t in_channel = channel / layer->depth_multiplier;
-    const int8_t *weights = layer->weights + channel;
-    int32_t sum = layer->bias[channel];
-
-    for (int32_t y = 0; y < window->height; y++) {
-        const int32_t in_y = at.top + y * window->dilation_height;
-        for (int32_t x = 0; x < window->width; x++, weights += layer->output.channels) {
-            const int32_t in_x = at.left + x * window->dilation_width;
-            const int32_t outside = in_y < 0 || in_y >= layer->input.height || in_x < 0 || in_x >= layer->input.width;
-            const int32_t value =
-                outside ? layer->input_zero_point
-                        : input[(in_y * layer->input.width + in_x) * layer->input.channels + in_channel];
-            sum += value * *weights;
+    for (; taps > 0; taps--, weights += layer->output.channels) {
+        for (int32_t k = 0; k < count; k++) {
+            sums[k] += layer->input_zero_point * weights[k];
         }
     }
-    return sum;
 }
 
-/* depth_multiplier is 1: neighbouring output channels read neighbouring input channels. */
-static void sum_block(const struct el_depthwise_conv2d *layer, const int8_t *input, struct tap_walk at, int32_t channel,
-                      int32_t *sums)
+static void add_padding(const struct el_depthwise_conv2d *layer, struct span rows, struct span columns, int32_t channel,
+                        int32_t count, int32_t *sums)
+{
+    const int32_t width = layer->window.width;
+    const int32_t channels = layer->output.channels;
+    const int8_t *weights = layer->weights + channel;
+    for (int32_t y = 0; y < layer->window.height; y++, weights += width * channels) {
+        if (y < rows.first || y >= rows.last) {
+            add_padding_run(layer, weights, width, count, sums);
+        } else {
+            add_padding_run(layer, weights, columns.first, count, sums);
+            add_padding_run(layer, weights + columns.last * channels, width - columns.last, count, sums);
+        }
+    }
+}
+
+/* First input value and first weight that a window at these spans reads, both of channel 0. */
+struct corner {
+    const int8_t *input;
+    const int8_t *weights;
+    int32_t row_bytes;
+    int32_t column_bytes;
+};
+
+static struct corner corner_at(const struct el_depthwise_conv2d *layer, const int8_t *input, struct span rows,
+                               struct span columns)
 {
     const struct el_window *window = &layer->window;
     const int32_t channels = layer->input.channels;
-    const int32_t zero = layer->input_zero_point;
-    const int8_t *weights = layer->weights + channel;
+    const int32_t y = rows.start + rows.first * window->dilation_height;
+    const int32_t x = columns.start + columns.first * window->dilation_width;
+    const struct corner corner = {
+        input + (y * layer->input.width + x) * channels,
+        layer->weights + (rows.first * window->width + columns.first) * layer->output.channels,
+        window->dilation_height * layer->input.width * channels,
+        window->dilation_width * channels,
+    };
+    return corner;
+}
+
+/* depth_multiplier is 1: neighbouring output channels read neighbouring input channels. */
+static void sum_block(const struct el_depthwise_conv2d *layer, const struct corner *corner, struct span rows,
+                      struct span columns, int32_t channel, int32_t *sums)
+{
+    const int32_t channels = layer->output.channels;
     int32_t sum0 = layer->bias[channel];
     int32_t sum1 = layer->bias[channel + 1];
     int32_t sum2 = layer->bias[channel + 2];
     int32_t sum3 = layer->bias[channel + 3];
 
-    for (int32_t y = 0; y < window->height; y++) {
-        const int32_t in_y = at.top + y * window->dilation_height;
-        const int32_t row_outside = in_y < 0 || in_y >= layer->input.height;
-        const int8_t *from = input + (in_y * layer->input.width + at.left) * channels + channel;
-        for (int32_t x = 0; x < window->width; x++) {
-            const int32_t in_x = at.left + x * window->dilation_width;
-            if (row_outside || in_x < 0 || in_x >= layer->input.width) {
-                sum0 += zero * weights[0];
-                sum1 += zero * weights[1];
-                sum2 += zero * weights[2];
-                sum3 += zero * weights[3];
-            } else {
-                sum0 += from[0] * weights[0];
-                sum1 += from[1] * weights[1];
-                sum2 += from[2] * weights[2];
-                sum3 += from[3] * weights[3];
-            }
-            from += window->dilation_width * channels;
+    for (int32_t y = 0; y < rows.last - rows.first; y++) {
+        const int8_t *from = corner->input + channel + y * corner->row_bytes;
+        const int8_t *weights = corner->weights + channel + y * layer->window.width * channels;
+        for (int32_t x = columns.first; x < columns.last; x++) {
+            sum0 += from[0] * weights[0];
+            sum1 += from[1] * weights[1];
+            sum2 += from[2] * weights[2];
+            sum3 += from[3] * weights[3];
+            from += corner->column_bytes;
             weights += channels;
         }
     }
@@ -70,30 +83,63 @@ static void sum_block(const struct el_depthwise_conv2d *layer, const int8_t *inp
     sums[3] = sum3;
 }
 
-void el_depthwise_conv2d(const struct el_depthwise_conv2d *layer, const int8_t *input, int8_t *output)
+static void sum_channel(const struct el_depthwise_conv2d *layer, const struct corner *corner, struct span rows,
+                        struct span columns, int32_t channel, int32_t *sums)
 {
     const int32_t channels = layer->output.channels;
+    const int32_t in_channel = channel / layer->depth_multiplier;
+    sums[0] = layer->bias[channel];
+    for (int32_t y = 0; y < rows.last - rows.first; y++) {
+        const int8_t *from = corner->input + in_channel + y * corner->row_bytes;
+        const int8_t *weights = corner->weights + channel + y * layer->window.width * channels;
+        for (int32_t x = columns.first; x < columns.last; x++) {
+            sums[0] += *from * *weights;
+            from += corner->column_bytes;
+            weights += channels;
+        }
+    }
+}
+
+static void pixel(const struct el_depthwise_conv2d *layer, const int8_t *input, struct span rows, struct span columns,
+                  int8_t *output)
+{
+    const struct corner corner = corner_at(layer, input, rows, columns);
+    const int32_t channels = layer->output.channels;
+    const int32_t padded = rows.last - rows.first < layer->window.height ||
+                           columns.last - columns.first < layer->window.width;
     const int32_t blocked = layer->depth_multiplier == 1 ? channels / BLOCK * BLOCK : 0;
+    int32_t channel = 0;
+
+    while (channel < channels) {
+        int32_t sums[BLOCK];
+        int32_t count = 1;
+        if (channel < blocked) {
+            count = BLOCK;
+            sum_block(layer, &corner, rows, columns, channel, sums);
+        } else {
+            sum_channel(layer, &corner, rows, columns, channel, sums);
+        }
+        if (padded) {
+            add_padding(layer, rows, columns, channel, count, sums);
+        }
+        for (int32_t k = 0; k < count; k++, channel++) {
+            output[channel] = el_requantise(&layer->requantisation, channel, sums[k]);
+        }
+    }
+}
+
+void el_depthwise_conv2d(const struct el_depthwise_conv2d *layer, const int8_t *input, int8_t *output)
+{
+    const struct el_window *window = &layer->window;
 
     for (int32_t y = 0; y < layer->output.height; y++) {
+        const int32_t top = y * window->stride_height - window->pad_top;
+        const struct span rows = span_at(top, window->height, window->dilation_height, layer->input.height);
         for (int32_t x = 0; x < layer->output.width; x++) {
-            const struct tap_walk at = {
-                y * layer->window.stride_height - layer->window.pad_top,
-                x * layer->window.stride_width - layer->window.pad_left,
-            };
-            int32_t channel = 0;
-            for (; channel < blocked; channel += BLOCK) {
-                int32_t sums[BLOCK];
-                sum_block(layer, input, at, channel, sums);
-                for (int32_t k = 0; k < BLOCK; k++) {
-                    output[channel + k] = el_requantise(&layer->requantisation, channel + k, sums[k]);
-                }
-            }
-            for (; channel < channels; channel++) {
-                output[channel] =
-                    el_requantise(&layer->requantisation, channel, sum_channel(layer, input, at, channel));
-            }
-            output += channels;
+            const int32_t left = x * window->stride_width - window->pad_left;
+            const struct span columns = span_at(left, window->width, window->dilation_width, layer->input.width);
+            pixel(layer, input, rows, columns, output);
+            output += layer->output.channels;
         }
     }
 }

@@ -183,7 +183,9 @@ def _command(toolchain: Toolchain, core: Core, sources: Sequence[str]) -> list[s
             f"thumb-freestanding-eabi{'hf' if hard_float else ''}",
             f"-mcpu={core.value.replace('-', '_')}",
         ]
-        compiler = [_zig(), "cc", *target, "-fno-sanitize=all", "-fno-stack-protector"]
+        # Compiling does not use what only linking needs, and clang would say so for every file.
+        quiet = "-Wno-unused-command-line-argument"
+        compiler = [_zig(), "cc", *target, "-fno-sanitize=all", "-fno-stack-protector", quiet]
         return [*compiler, *_COMMON_FLAGS, *folders, *sources, *link]
     units = {Core.CORTEX_M0PLUS: (), Core.CORTEX_M4: ("-mfpu=fpv4-sp-d16",), Core.CORTEX_M7: ("-mfpu=fpv5-d16",)}
     target = ["-mthumb", f"-mcpu={core}", f"-mfloat-abi={'hard' if hard_float else 'soft'}", *units[core]]

@@ -154,6 +154,6 @@ def _facts(graph: Graph, arena_bytes: int) -> dict[str, str]:
         "MODEL_INPUT_BYTES": f"{entry.size}u",
         "MODEL_OUTPUT_BYTES": f"{leave.size}u",
         "MODEL_OUTPUT_ZERO_POINT": f"({leave.zero_point})",
-        "MODEL_OUTPUT_SCALE_MILLI_Q16": str(round(min(leave.scale, 1e9) * 1000 * (1 << 16))),
+        "MODEL_OUTPUT_SCALE_MILLI_Q16": str(round(min(leave.scale, 1e8) * 1000 * (1 << 16))),
         "MODEL_INFO": '"' + " ".join(f"{key}={value}" for key, value in info.items()) + '"',
     }

@@ -148,6 +148,9 @@ def _lower_reduction(operator: Operator) -> Layer:
     outer = source.size // (reduced * inner)
     if operator.output.size != outer * inner:
         raise operator.malformed(f"its output should have {outer * inner} elements, not {operator.output.size}")
+    scales = [(tensor.scale, tensor.zero_point) for tensor in (source, operator.output)]
+    if operator.name == "REDUCE_MAX" and scales[0] != scales[1]:
+        raise operator.unsupported("its input and output have different scales", "Convert the model again")
     by = _mean_multiplier(source, operator.output, reduced)
     return Layer(
         kernel="el_mean" if operator.name == "MEAN" else "el_reduce_max",
