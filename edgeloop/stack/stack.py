@@ -153,6 +153,7 @@ class LocalStack:
             extra["EDGELOOP_WEBHOOK_SECRET"] = self._secret
         if name == "artifact_builder":
             extra["EDGELOOP_SIGNING_KEY"] = str(self.layout.signing_key)
+            extra["EDGELOOP_COMPILER_CACHE"] = str(compiler_cache())
         return self._module_spec(name, f"services.{name}", **extra)
 
     def _module_spec(self, name: str, module: str, **extra: str) -> ProcessSpec:
@@ -230,6 +231,15 @@ async def running(options: StackOptions, say: Say) -> AsyncIterator[tuple[LocalS
             yield stack, await stack.start()
         finally:
             await asyncio.shield(stack.stop())
+
+
+def compiler_cache() -> Path:
+    """Return where the compiler keeps its runtime library: with the user, since every stack needs the same one.
+
+    Source: https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    named = os.environ.get("EDGELOOP_COMPILER_CACHE")
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "edgeloop/zig"
 
 
 def require_space(root: Path) -> None:
