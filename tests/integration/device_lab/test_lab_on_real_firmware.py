@@ -239,3 +239,11 @@ def test_no_emulator_is_left_behind(bench: Bench) -> None:
     while multiprocessing.active_children() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert multiprocessing.active_children() == []
+
+
+async def test_firmware_for_another_core_does_not_pass(deps: Deps, workshop: Workshop) -> None:
+    assert isinstance(deps.blobs, MemoryBlobs)
+    foreign = workshop.build(deps.blobs, "cortex-m7")
+    refused = await stage(deps, foreign.model_copy(update={"board": "cortex-m0plus"}))
+    assert isinstance(refused, CandidateRefused)
+    assert failed(refused) == ["runs-cortex-m0plus"]
