@@ -70,6 +70,7 @@ schemas: $(VENV)/.dev ## Write proto/ and the generated tables from the code
 .PHONY: bench
 bench: $(VENV)/.dev ## Run the benchmarks, both sides in one run
 	$(BIN)/python benchmarks/bus.py
+	$(BIN)/python benchmarks/demo.py
 
 .PHONY: lock
 lock: $(VENV)/.dev ## Renew the hashed lock files

@@ -13,7 +13,6 @@ STAGES = ["build", "data-validation", "model-validation", "lab", "rollout"]
 
 @pytest.mark.slow
 @pytest.mark.timeout(480)
-@pytest.mark.xdist_group("demo")
 def test_the_demo_closes_the_loop(tmp_path: Path) -> None:
     data = tmp_path / "data"
     command = [sys.executable, "-m", "edgeloop", "demo", "--json", "--data", str(data)]

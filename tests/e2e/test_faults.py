@@ -172,7 +172,6 @@ def is_training(stack: Stack) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(420)
-@pytest.mark.xdist_group("faults")
 def test_a_push_survives_killed_services_a_killed_bus_and_poison(stack: Stack, tmp_path: Path) -> None:
     checkout = repository(tmp_path)
     stack.run("hook", "install", str(tmp_path / "gestures.git"))

@@ -29,7 +29,7 @@ from shared.inference.tflm import tflm_outputs
 from shared.releases.histograms import channel_histograms, quantise
 from shared.store import Blobs, Store, load_release
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("example_release")]
+pytestmark = pytest.mark.slow
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "exercise-recognition"
 PROJECT = "exercise-recognition"

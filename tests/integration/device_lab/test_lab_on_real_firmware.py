@@ -27,8 +27,6 @@ from shared.store import Store
 from tests.data.gestures.release import MemoryBlobs, gestures_release
 from tests.integration.device_lab.workshop import Workshop
 
-pytestmark = pytest.mark.xdist_group("device-lab")
-
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:

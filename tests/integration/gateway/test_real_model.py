@@ -23,7 +23,6 @@ from tests.data.gestures.release import INT8, quantisation, windows
 
 from .conftest import RELEASE, Image, Keys, OpenRack, Rack
 
-pytestmark = pytest.mark.xdist_group("gateway-model")  # one worker compiles it
 
 BOARD = "cortex-m4"
 
