@@ -176,7 +176,7 @@ async def test_a_release_that_vanished_is_built_again(make_repository: Any, deps
 
 async def test_a_cancelled_build_leaves_nothing(make_repository: Any, deps: Deps, tmp_path: Path) -> None:
     code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(999)"
-    building = asyncio.create_task(build_commit.call(pushed(*make_repository({"prepare.py": code})), deps))
+    building = asyncio.ensure_future(build_commit.call(pushed(*make_repository({"prepare.py": code})), deps))
     pid = await written_by(tmp_path / "pid")
     building.cancel()
     with pytest.raises(asyncio.CancelledError):

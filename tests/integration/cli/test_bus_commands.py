@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -117,6 +118,26 @@ async def test_following_goes_on_after_the_server_was_killed(nc: Client, nats_se
             if len(seen) == 2:
                 break
     assert seen == ["dev.edgeloop.source.pushed.v1", "dev.edgeloop.artifact.build_failed.v1"]
+
+
+async def test_following_ends_when_it_is_cancelled_however_much_is_going_on(nc: Client) -> None:
+    async def read() -> None:
+        async for _ in follow(nc, TYPES):
+            pass
+
+    async def chatter() -> None:
+        for number in itertools.count():
+            await nc.jetstream().publish("edgeloop.evt.acme-gait.source.pushed.v1", b"%d" % number)
+
+    talking = asyncio.create_task(chatter())
+    for attempt in range(60):
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(0.01 + attempt / 5000)
+        reading.cancel()
+        done, _ = await asyncio.wait([reading], timeout=3)
+        assert done, f"attempt {attempt}: still reading"
+    talking.cancel()
+    await asyncio.gather(talking, return_exceptions=True)
 
 
 async def test_what_this_version_cannot_read_is_left_out(nc: Client) -> None:

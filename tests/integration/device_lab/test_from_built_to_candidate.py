@@ -21,7 +21,6 @@ from shared.store import Blobs
 from tests.data.gestures.release import MemoryBlobs, gestures_release, recordings
 from tests.integration.device_lab.workshop import Workshop
 
-
 SERVICES = ("data_validator", "model_validator", "device_lab_scheduler")
 
 

@@ -23,7 +23,6 @@ from tests.data.gestures.release import INT8, quantisation, windows
 
 from .conftest import RELEASE, Image, Keys, OpenRack, Rack
 
-
 BOARD = "cortex-m4"
 
 
