@@ -1,5 +1,6 @@
 """Reading what is on the bus: the history first, then what comes, over reconnections and restarts of the server."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ async def follow(nc: Client, types: Sequence[type[Payload]]) -> AsyncIterator[Ba
                 messages = await subscription.fetch(BATCH, timeout=POLL_S)
             except (TimeoutError, nats.errors.Error, nats.js.errors.Error):
                 messages = []
+            _heed_cancellation()
             events: list[Event[Payload]] = []
             for message in messages:
                 after = max(after, message.metadata.sequence.stream)
@@ -114,6 +116,16 @@ async def _subscribe(
             f"the bus has no readable stream {STREAM} ({error})", next_step="start the services with `edgeloop up`"
         ) from error
     return await js.pull_subscribe_bind(consumer=info.name, stream=STREAM), info.num_pending or 0
+
+
+def _heed_cancellation() -> None:
+    """Raise what `asyncio.wait_for`, which nats-py waits with, loses when a message and the cancellation meet.
+
+    Source: https://github.com/python/cpython/issues/86296, mended in Python 3.12.
+    """
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _is_gone(subscription: JetStreamContext.PullSubscription) -> bool:

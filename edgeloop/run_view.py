@@ -77,7 +77,12 @@ def run_table(runs: Iterable[Run]) -> Table:
 
 def with_reason(run: Run, tree: RenderableType) -> RenderableType:
     """Return the tree with the reason of a failure below it."""
-    return Group(tree, Text(run.reason, "red")) if run.reason else tree
+    return Group(tree, Text(reason_of(run), "red")) if run.reason else tree
+
+
+def reason_of(run: Run) -> str:
+    """Return why a run failed, with the last lines that the failing step printed."""
+    return "\n".join((run.reason, *(f"  {line}" for line in run.last_lines)))
 
 
 def short_commit(commit: str | None) -> str:

@@ -99,6 +99,8 @@ class Run(_View):
     outcome: Outcome
     reason: str = ""
     """Why it failed, for people."""
+    last_lines: tuple[str, ...] = ()
+    """The end of what a failed step of the build printed."""
     commit: str | None = None
     digest: str | None = None
     rebuilt: bool | None = None
@@ -148,6 +150,7 @@ class _Fold:
             began_at=self._events[0].time,
             outcome=outcome,
             reason=ended_by.detail if ended_by and outcome is Outcome.FAILED else "",
+            last_lines=failed_build.data.last_lines if failed_build else (),
             commit=commit,
             digest=built.data.digest if built else None,
             rebuilt=built.data.rebuilt if built else None,

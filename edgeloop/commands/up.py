@@ -62,7 +62,6 @@ async def _run(options: StackOptions, terminal: Terminal) -> None:
     # A signal also ends a start that is still going on.
     await asyncio.wait([stopping, serving], return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
-        terminal.note("stopping …")
         serving.cancel()
     stopping.cancel()
     await asyncio.gather(serving, stopping, return_exceptions=True)

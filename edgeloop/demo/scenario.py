@@ -20,6 +20,7 @@ from edgeloop.demo.view import View
 from edgeloop.errors import EdgeloopError, GateFailedError, UsageError
 from edgeloop.githook import install
 from edgeloop.layout import Layout, StackState
+from edgeloop.run_view import reason_of
 from edgeloop.runs import Outcome, Run
 from edgeloop.stack.fleet import Fleet
 from edgeloop.stack.stack import StackOptions, running
@@ -198,7 +199,7 @@ async def _released(stage: Stage, trigger: Trigger) -> Run:
 
     run = await stage.observer.until(f"the run by {trigger} did not end", ended, deadline_s=RUN_DEADLINE_S)
     if run.outcome is not Outcome.PASSED:
-        raise GateFailedError(f"the run by {trigger} {run.outcome}: {run.reason}")
+        raise GateFailedError(f"the run by {trigger} {run.outcome}: {reason_of(run)}")
 
     def confirmed(observed: Observed) -> bool | None:
         return observed.confirmed_on(run.digest) == BOARDS or None

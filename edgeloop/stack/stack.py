@@ -98,6 +98,7 @@ class LocalStack:
 
     async def stop(self) -> None:
         """Stop the groups in the reverse order: whoever needs another goes first, the bus last."""
+        self._say("stopping …")
         self.layout.stack_file.unlink(missing_ok=True)
         for group in reversed(self._groups):
             await asyncio.gather(*(process.stop() for process in group))

@@ -158,8 +158,9 @@ def test_a_whole_run_passes_and_every_stage_has_its_seconds() -> None:
 
 
 def test_a_failed_build_ends_the_run_with_its_reason() -> None:
-    run = Story().say(SourcePushed).say(BuildFailed, reason="train.py: exit code 1").folded()
-    assert run.outcome is Outcome.FAILED
+    told: dict[str, Any] = {"reason": "train.py: exit code 1", "last_lines": ("KeyError: 'x'",)}
+    run = Story().say(SourcePushed).say(BuildFailed, **told).folded()
+    assert (run.outcome, run.last_lines) == (Outcome.FAILED, ("KeyError: 'x'",))
     assert run.reason == "train: train.py: exit code 1"
 
 
