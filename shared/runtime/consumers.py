@@ -24,6 +24,8 @@ GROUP_SIZE = 64
 
 SHORT_ACK_WAIT_S, LONG_ACK_WAIT_S = 10.0, 15.0
 """How soon the work of a killed process is given to the next. What is in hand is kept alive at a third of it."""
+LONG_DRAIN_S = 5.0
+"""Long work that is not done by then is interrupted and handed back: waiting for a build helps nobody who stops."""
 IN_HAND_PER_CALL = 16
 """Long work kept in hand for each call that may run: enough that one busy key does not starve the others."""
 
@@ -92,7 +94,7 @@ async def _long_lane(spec: ConsumerSpec, worker: Worker, nc: Client, pipeline: P
         lambda: consumer.run_concurrently(
             work, concurrency=worker.concurrency, key=work.key if worker.key is not None else None
         ),
-        consumer.drain,
+        lambda: consumer.drain(LONG_DRAIN_S),
     )
 
 

@@ -35,6 +35,7 @@ S = TypeVar("S", bound=BaseServiceSettings)
 D = TypeVar("D")
 
 HOUSEKEEPING_S: Final = 60.0
+CANCELLATIONS: Final = 5
 EXIT_OK, EXIT_USAGE, EXIT_INFRASTRUCTURE = 0, 2, 3
 
 
@@ -175,9 +176,19 @@ async def _until(stop: asyncio.Event, work: Sequence[Coroutine[Any, Any, None]],
             raise RuntimeError(f"{task.get_coro()} ended by itself")
         await asyncio.gather(*(lane.drain() for lane in lanes))
     finally:
-        for task in [*tasks, stopping]:
+        await _cancelled([*tasks, stopping])
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    # More than once: `asyncio.wait_for`, which nats-py waits with, can lose a cancellation (python/cpython#86296).
+    pending = set(tasks)
+    for _ in range(CANCELLATIONS):
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+        _, pending = await asyncio.wait(pending, timeout=1)
+        if not pending:
+            return
+    log.warning("left %d tasks running: %s", len(pending), pending)
 
 
 async def _as_coroutine(task: Callable[[D], Awaitable[None]], deps: D) -> None:
