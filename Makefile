@@ -56,6 +56,7 @@ check: $(VENV)/.dev ## Lint, types, import rules, generated files, contract comp
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 	$(BIN)/mypy tests benchmarks
+	cd examples/exercise-recognition && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml .
 	$(BIN)/python -m edgeloop.contracts check
 
 .PHONY: fmt

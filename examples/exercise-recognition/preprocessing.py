@@ -30,12 +30,15 @@ class Windows:
 
 def scale(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """Return `samples`, (samples, 6) in g and rad/s, as shares of the sensor's full scale."""
-    return np.clip(samples / FULL_SCALE, -1.0, 1.0).astype(np.float32)
+    shares: npt.NDArray[np.float32] = np.clip(samples / FULL_SCALE, -1.0, 1.0).astype(np.float32)
+    return shares
 
 
 def windows(source: Sequence[Recording], stride: int) -> Windows:
     """Cut recordings into windows that begin every `stride` samples."""
-    x, y, group = [], [], []
+    x: list[npt.NDArray[np.float32]] = []
+    y: list[int] = []
+    group: list[int] = []
     for recording in source:
         scaled = scale(recording.samples)
         starts = range(0, len(scaled) - WINDOW + 1, stride)

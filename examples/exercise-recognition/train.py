@@ -25,7 +25,8 @@ def rotations(rng: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
     x, y, z = (vector / np.maximum(angle[:, :, 0], 1e-9)).T
     zero = np.zeros(count)
     cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(count, 3, 3)
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+    turns: npt.NDArray[np.float64] = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+    return turns
 
 
 def augmented(data: Windows, seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
