@@ -102,7 +102,7 @@ class Publisher:
             causation_id=cause_id,
             traceparent=traceparent,
         )
-        return await self.publish_message(subject_of(payload), event.model_dump_json().encode(), str(event_id))
+        return await self.publish_message(subject_of(payload), event.to_bytes(), str(event_id))
 
     async def publish_telemetry(self, batch: TelemetryBatch) -> bool:
         """Store a batch; its id comes from gateway and sequence. As `publish`."""

@@ -10,42 +10,18 @@ from shared.bus.publisher import ROOM_FOR_HEADERS_BYTES
 from shared.events import Payload, derived_id, envelop
 from shared.events.catalogue import subject_of
 from shared.observability.metrics import EVENTS_EMITTED
-from shared.runtime.handlers import Emissions, InRun, Transaction
-from shared.store import Outbox, OutgoingMessage
+from shared.runtime.handlers import Emissions, InRun
+from shared.store import OutgoingMessage
 
 LARGEST_EVENT_BYTES: Final = 1024 * 1024 - ROOM_FOR_HEADERS_BYTES
 """What a server takes by default, less the room that a dead letter's headers need."""
 
 
 class Emitter:
-    """Writes payloads to the outbox under ids derived from their cause."""
+    """Puts payloads into envelopes, under ids derived from their cause."""
 
-    def __init__(self, service: str, outbox: Outbox) -> None:
+    def __init__(self, service: str) -> None:
         self.service = service
-        self._outbox = outbox
-
-    def emit(  # noqa: D417 - the rest says what it is by its name
-        self,
-        tx: Transaction,
-        emissions: Emissions,
-        *,
-        now: datetime,
-        cause_id: UUID,
-        run_id: UUID,
-        causation_id: UUID | None = None,
-        traceparent: str | None = None,
-    ) -> list[OutgoingMessage]:
-        """Write `emissions` in the open transaction; after its commit pass the result to `Outbox.committed`.
-
-        Args:
-            cause_id: What the ids are derived from: the same cause gives the same ids.
-            causation_id: The event that led here, where one did.
-        """
-        messages = self.messages(
-            emissions, now=now, cause_id=cause_id, run_id=run_id, causation_id=causation_id, traceparent=traceparent
-        )
-        self._outbox.write(tx, messages, now)
-        return messages
 
     def messages(
         self,
@@ -57,7 +33,19 @@ class Emitter:
         causation_id: UUID | None = None,
         traceparent: str | None = None,
     ) -> list[OutgoingMessage]:
-        """Return the messages that `emit` would write."""
+        """Return the messages that say `emissions`, under ids derived from `cause_id`.
+
+        Args:
+            emissions: in the order in which they are to be published.
+            now: their time.
+            cause_id: the same cause gives the same ids.
+            run_id: the run of those that name no other.
+            causation_id: the event that led here, where one did.
+            traceparent: W3C Trace Context, where there is one.
+
+        Raises:
+            Reject: one is too large for the bus.
+        """
         messages = []
         for index, emission in enumerate(emissions):
             payload, run = (emission.payload, emission.run_id) if isinstance(emission, InRun) else (emission, run_id)
@@ -70,7 +58,7 @@ class Emitter:
                 causation_id=causation_id,
                 traceparent=traceparent,
             )
-            body = event.model_dump_json(exclude_none=True).encode()
+            body = event.to_bytes()
             if len(body) > LARGEST_EVENT_BYTES:
                 raise Reject(
                     f"{payload.TYPE} of {len(body)} bytes does not fit on the bus, which takes {LARGEST_EVENT_BYTES}; "

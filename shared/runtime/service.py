@@ -67,9 +67,10 @@ class Resources:
         async with self.store.transaction() as tx:
 
             def emit(emissions: Emissions, cause_id: UUID, run_id: UUID) -> None:
-                messages.extend(self.emitter.emit(tx, emissions, now=now, cause_id=cause_id, run_id=run_id))
+                messages.extend(self.emitter.messages(emissions, now=now, cause_id=cause_id, run_id=run_id))
 
             yield Unit(tx, emit)
+            self.outbox.write(tx, messages, now)
         self.outbox.committed(messages)
         await self.outbox.flush()
 
@@ -151,7 +152,7 @@ def _resources(name: str, nc: Client, store: Store) -> tuple[Pipeline, Resources
         await publisher.publish_many([(message.subject, message.body, message.message_id) for message in messages])
 
     box = Outbox(store, publish)
-    emitter = Emitter(name, box)
+    emitter = Emitter(name)
     pipeline = Pipeline(name, store, box, emitter, Tracing(name))
     return pipeline, Resources(name, publisher, Blobs(nc.jetstream()), store, box, emitter)
 

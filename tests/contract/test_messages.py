@@ -31,6 +31,7 @@ from shared.events.catalogue import (
     subject_of,
 )
 from shared.events.envelope import TYPE_PREFIX
+from shared.runtime import Emitter
 
 ROOT = Path(__file__).parents[2]
 IMPERATIVES = {"Install", "Run"}
@@ -135,8 +136,18 @@ def test_what_current_code_writes_is_valid_by_the_published_schema(payload: type
     current = message_schema(payload)
     event = decoded(payload, data.draw(instances(current, current)))
     Draft202012Validator(published(payload), format_checker=Draft202012Validator.FORMAT_CHECKER).validate(
-        json.loads(event.model_dump_json())
+        json.loads(event.to_bytes())
     )
+
+
+@every_payload
+@few_examples
+@given(data=st.data())
+def test_what_a_handler_returns_arrives_as_it_was_said(payload: type[Payload], data: st.DataObject) -> None:
+    schema = message_schema(payload)
+    said = decoded(payload, data.draw(instances(schema, schema)))
+    (message,) = Emitter("test").messages([said.data], now=said.time, cause_id=said.id, run_id=said.correlationid)
+    assert decode(message.subject, message.body).data == said.data
 
 
 @every_payload
