@@ -40,7 +40,7 @@ def read(directory: str) -> "tuple[dict[str, str], str]":
         config = json.load(file)
     with open(os.path.join(directory, "webhook-secret"), encoding="utf-8") as file:  # noqa: PTH118, PTH123 - as above
         secret = file.read().strip()
-    return {key: config[key] for key in ("url", "full_name", "clone_url")}, secret
+    return {key: config[key] for key in ("url", "full_name", "clone_url", "watch")}, secret
 
 
 def push(config: "dict[str, str]", old: str, new: str, ref: str) -> bytes:
@@ -80,7 +80,7 @@ def send(config: "dict[str, str]", secret: str, body: bytes) -> str:
         request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - checked at install
         try:
             with opener.open(request, timeout=TIMEOUT_S) as response:
-                return told(json.loads(response.read() or b"{}"))
+                return told(config, json.loads(response.read() or b"{}"))
         except urllib.error.HTTPError as error:
             result = f"{url} answered {error.code}: {error.read(500).decode(errors='replace')}"
             if error.code < 500:
@@ -90,11 +90,12 @@ def send(config: "dict[str, str]", secret: str, body: bytes) -> str:
     return f"NOT told about this push: {result}. Is `edgeloop up` running? The push itself is done"
 
 
-def told(answer: "dict[str, object]") -> str:
+def told(config: "dict[str, str]", answer: "dict[str, object]") -> str:
     """Return the webhook's answer in words."""
     if "ignored" in answer:
         return f"ignored: {answer['ignored']}"
-    return f"run {answer.get('run_id')} of {answer.get('project')}; watch it with `edgeloop run watch`"
+    run = str(answer.get("run_id"))[:8]
+    return f"run {run} of {answer.get('project')}; watch it with `{config['watch']} {run}`"
 
 
 def user() -> str:

@@ -14,6 +14,7 @@ from edgeloop.errors import UsageError
 from edgeloop.events import connected
 from edgeloop.layout import bus_url
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption, NatsUrlOption
+from edgeloop.reading import readable_bus
 from edgeloop.terminal import Terminal
 from shared.bus import DeadLetterMissingError, DeadLetterRecord, DeadLetters
 
@@ -38,7 +39,8 @@ def list_letters(
 ) -> None:
     """List dead letters."""
     terminal = Terminal(as_json)
-    found = asyncio.run(_list(bus_url(nats_url, data), limit, consumer))
+    with readable_bus(nats_url, data, terminal.note) as url:
+        found = asyncio.run(_list(url, limit, consumer))
     terminal.result([_as_json(record) for record in found], _table(found) if found else Text("no dead letters"))
 
 
@@ -52,7 +54,8 @@ def show(
 ) -> None:
     """Show one dead letter: why it died, and what it said."""
     terminal = Terminal(as_json)
-    record = asyncio.run(_get(bus_url(nats_url, data), number))
+    with readable_bus(nats_url, data, terminal.note) as url:
+        record = asyncio.run(_get(url, number))
     table = Table(box=None, show_header=False)
     for name, value in _as_json(record).items():
         shown = json.dumps(value, indent=2) if isinstance(value, dict) else str(value)

@@ -46,7 +46,12 @@ def install(
     terminal = Terminal(as_json)
     webhook = url or f"{running_stack(data).webhook_url}/webhooks/github"
     secret = _secret(secret_file or Layout(data).webhook_secret)
-    installed = install_hook(repository, url=webhook, secret=secret, name=name, clone_url=clone_url, force=force)
+    local = None if url else data
+    installed = install_hook(
+        repository, url=webhook, secret=secret, name=name, clone_url=clone_url, data=local, force=force
+    )
+    if not installed.bare:
+        terminal.note(f"{repository} is a working copy: the hook runs when somebody pushes to it, not on commits in it")
     terminal.result(
         {
             "hook": str(installed.hook),

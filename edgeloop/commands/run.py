@@ -1,9 +1,10 @@
 """``edgeloop run list|show|watch``: pipeline runs, folded from the events on the bus."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.live import Live
@@ -13,12 +14,16 @@ from edgeloop.errors import ExitCode, UsageError
 from edgeloop.events import connected, follow, history
 from edgeloop.layout import bus_url
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption, NatsUrlOption
+from edgeloop.reading import readable_bus
 from edgeloop.run_view import run_table, run_tree, with_reason
 from edgeloop.runs import RUN_EVENTS, Outcome, Run, fold
 from edgeloop.terminal import Terminal
 from shared.events import Event, Payload
 
 app = typer.Typer(help="Look at pipeline runs.", no_args_is_help=True)
+
+RUN_APPEARS_S: Final = 3.0
+"""A run that a webhook has just answered with is on the bus a moment later."""
 
 RunArgument = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="The run's id or its first digits; without it, the newest run.")
@@ -29,7 +34,8 @@ RunArgument = Annotated[
 def list_runs(*, data: DataOption = DEFAULT_DATA, nats_url: NatsUrlOption = None, as_json: JsonOption = False) -> None:
     """List the runs the bus still knows, newest last."""
     terminal = Terminal(as_json)
-    runs = asyncio.run(_runs(bus_url(nats_url, data)))
+    with readable_bus(nats_url, data, terminal.note) as url:
+        runs = asyncio.run(_runs(url))
     nothing = Text("no runs yet: push to a repository with an installed hook (`edgeloop hook install REPO`)")
     terminal.result([run.model_dump(mode="json") for run in runs], run_table(runs) if runs else nothing)
 
@@ -44,7 +50,8 @@ def show(
 ) -> None:
     """Show one run. Exit code 1 if it failed."""
     terminal = Terminal(as_json)
-    run = select(asyncio.run(_runs(bus_url(nats_url, data))), run_id)
+    with readable_bus(nats_url, data, terminal.note) as url:
+        run = select(asyncio.run(_runs(url)), run_id)
     terminal.result(run.model_dump(mode="json"), with_reason(run, run_tree(run, datetime.now(UTC))))
     raise typer.Exit(_exit_code(run))
 
@@ -90,6 +97,7 @@ async def _runs(url: str) -> tuple[Run, ...]:
 async def _watch(url: str, wanted: str | None, terminal: Terminal, timeout_s: float | None) -> Run:
     events: list[Event[Payload]] = []
     run: Run | None = None
+    give_up_at = time.monotonic() + RUN_APPEARS_S
     async with connected(url) as nc:
         with Live(console=terminal.err, transient=True, auto_refresh=False) as live:
             try:
@@ -100,13 +108,25 @@ async def _watch(url: str, wanted: str | None, terminal: Terminal, timeout_s: fl
                             continue
                         if batch.events or run is None:
                             # The newest is chosen once: a run that begins later does not take the view over.
-                            run = select(fold(events), str(run.run_id) if run else wanted)
+                            run = _found(events, str(run.run_id) if run else wanted, give_up_at)
+                        if run is None:
+                            continue
                         live.update(run_tree(run, datetime.now(UTC)), refresh=True)
                         if run.outcome.is_final:
                             break
             except TimeoutError:
                 terminal.note(f"the run did not end within {timeout_s:g} s")
     return select(fold(events), str(run.run_id) if run else wanted)
+
+
+def _found(events: list[Event[Payload]], wanted: str | None, give_up_at: float) -> Run | None:
+    """Return the run to watch; None while one that was just begun may still appear."""
+    try:
+        return select(fold(events), wanted)
+    except UsageError:
+        if time.monotonic() > give_up_at:
+            raise
+        return None
 
 
 def _exit_code(run: Run) -> ExitCode:

@@ -88,7 +88,9 @@ async def play(data: Path, view: View, on_end: Callable[[Proof], None], *, keep:
         check_recovery(proof)
         on_end(proof)
         if keep:
-            view.note(f"the stack stays up in {data}; Ctrl-C stops it")
+            view.note("the stack stays up until Ctrl-C; look around from another terminal:")
+            for command in ("run list", "run show", "dlq ls", "doctor"):
+                view.note(f"  edgeloop {command} --data {stage.layout.root}")
             with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how it is meant to end
                 await asyncio.Event().wait()
 
@@ -122,7 +124,7 @@ async def release_by_push(stage: Stage) -> Run:
     await stage.playground.move_to(TRAINED_ON)
     webhook = f"{stage.stack.webhook_url}/webhooks/github"
     secret = stage.layout.webhook_secret.read_text("utf-8").strip()
-    install(stage.repositories.bare, url=webhook, secret=secret)
+    install(stage.repositories.bare, url=webhook, secret=secret, data=stage.layout.root)
     stage.view.step("git push origin main")
     for line in (await push(stage.repositories)).splitlines():
         if "edgeloop:" in line:
@@ -223,15 +225,15 @@ def with_next_step(error: EdgeloopError, stage: Stage) -> EdgeloopError:
         return error
     observed = stage.observer.observed
     data, log = stage.layout.root, stage.layout.logs
-    commands = [f"edgeloop up --data {data}"]
+    command = ""
     if observed.dead_letters:
-        commands.append(f"edgeloop dlq ls --data {data}")
+        command = f"edgeloop dlq ls --data {data}"
     elif observed.runs:
         run = observed.runs[-1]
-        commands.append(f"edgeloop run show {str(run.run_id)[:8]} --data {data}")
+        command = f"edgeloop run show {str(run.run_id)[:8]} --data {data}"
         current = next((part for part in run.stages if part.outcome is not Outcome.PASSED), run.stages[-1])
         log = stage.layout.log_of(LOG_OF_STAGE[current.name])
-    error.next_step = f"less {log}; or look at the bus: {commands[0]} and, beside it, {commands[-1]}"
+    error.next_step = f"{command}; or less {log}" if command else f"less {log}"
     return error
 
 

@@ -98,6 +98,15 @@ async def test_watching_ends_when_the_run_ends(cli: Cli, nc: Client) -> None:
     assert (code, run["outcome"]) == (1, "failed")
 
 
+async def test_a_run_that_was_begun_a_moment_ago_is_waited_for(cli: Cli, nc: Client) -> None:
+    watching = asyncio.create_task(cli("run", "watch", str(RUN)[:8]))
+    await asyncio.sleep(0.7)
+    await say(nc, FAILED, RUN)
+    code, run = await watching
+    assert (code, run["run_id"]) == (1, str(RUN))
+    assert (await cli("run", "watch", "ffff-no-such-run"))[0] == 2
+
+
 async def test_watching_gives_up_when_asked_to(cli: Cli, nc: Client) -> None:
     await say(nc, PUSHED, RUN)
     code, run = await cli("run", "watch", "--timeout", "1")

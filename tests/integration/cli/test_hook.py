@@ -165,6 +165,39 @@ def test_a_working_copy_takes_the_hook_in_its_git_directory(repositories: Reposi
     assert installed.hook == repositories.clone / ".git" / "hooks" / "post-receive"
 
 
+def test_the_pusher_is_told_the_command_that_shows_the_run(
+    repositories: Repositories, receiver: Receiver, tmp_path: Path
+) -> None:
+    install(repositories.bare, url=receiver.url, secret=SECRET, data=tmp_path / "my stack")
+    repositories.commit("a")
+    assert f"edgeloop run watch --data '{tmp_path / 'my stack'}' r-1" in repositories.push("main")
+
+
+def test_a_folder_inside_a_repository_is_not_taken_for_it(repositories: Repositories) -> None:
+    (repositories.clone / "models.git").mkdir()
+    with pytest.raises(UsageError, match="a folder inside a repository"):
+        install(repositories.clone / "models.git", url="http://127.0.0.1:9/", secret=SECRET)
+
+
+def test_a_linked_worktree_names_the_repository_whose_hooks_it_has(repositories: Repositories, tmp_path: Path) -> None:
+    repositories.commit("a")
+    git(repositories.clone, "worktree", "add", str(tmp_path / "linked"))
+    with pytest.raises(UsageError, match="a linked worktree") as caught:
+        install(tmp_path / "linked", url="http://127.0.0.1:9/", secret=SECRET)
+    assert str(repositories.clone / ".git") in caught.value.message
+
+
+def test_a_repository_whose_hooks_git_takes_from_elsewhere_is_refused_until_it_has_its_own(
+    repositories: Repositories,
+) -> None:
+    git(repositories.bare, "config", "core.hooksPath", "/elsewhere")
+    with pytest.raises(UsageError, match=r"core\.hooksPath, /elsewhere") as caught:
+        install(repositories.bare, url="http://127.0.0.1:9/", secret=SECRET)
+    assert f"config core.hooksPath {repositories.bare / 'hooks'}" in caught.value.next_step
+    git(repositories.bare, "config", "core.hooksPath", str(repositories.bare / "hooks"))
+    assert install(repositories.bare, url="http://127.0.0.1:9/", secret=SECRET).hook.is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
