@@ -17,11 +17,11 @@ from typing import Final
 import httpx
 
 from edgeloop.layout import Layout
+from shared.bus.connection import OLDEST_SERVER
 from shared.bus.embedded import find_binary
 from shared.bus.errors import EmbeddedServerError
 
 OLDEST_PYTHON: Final = (3, 11)
-OLDEST_SERVER: Final = (2, 11)
 ENOUGH_SPACE_BYTES: Final = 5 * 1024**3
 LEAST_SPACE_BYTES: Final = 512 * 1024**2
 PROBE_TIMEOUT_S: Final = 2
@@ -104,7 +104,8 @@ def _nats_server() -> Finding:
     match = re.search(r"v(\d+)\.(\d+)\.\d+", said)
     if match and (int(match.group(1)), int(match.group(2))) >= OLDEST_SERVER:
         return Finding("nats-server", Health.OK, f"{match.group(0)} at {binary}")
-    return Finding("nats-server", Health.FAILED, f"{said or 'no answer'} at {binary}", "2.11 or later is needed")
+    needed = ".".join(map(str, OLDEST_SERVER))
+    return Finding("nats-server", Health.FAILED, f"{said or 'no answer'} at {binary}", f"{needed} or later is needed")
 
 
 def _zig() -> Finding:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -10,11 +9,9 @@ from edgeloop.errors import UsageError
 from edgeloop.events import connected
 from shared.bus import Publisher
 from shared.events import derived_id
-from shared.events.dataset import DatasetAdded, DatasetRole
+from shared.events.dataset import DATASET_MEDIA_TYPE, DatasetAdded, DatasetRole
 from shared.releases.datasets import DatasetError, read_dataset
 from shared.store import Blobs
-
-MEDIA_TYPE: Final = "application/x-npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ async def add_dataset(
         shared.bus.BusError: the bus is out of reach or did not take it.
     """
     async with connected(url) as nc:
-        blob = await Blobs(nc.jetstream()).put(file.content, media_type=MEDIA_TYPE, name=file.name)
+        blob = await Blobs(nc.jetstream()).put(file.content, media_type=DATASET_MEDIA_TYPE, name=file.name)
         payload = DatasetAdded(
             project=project, role=role, blob=blob, rows=file.rows, groups=file.groups, description=description
         )

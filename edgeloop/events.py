@@ -14,11 +14,10 @@ from nats.js.client import JetStreamContext
 from pydantic import ValidationError
 
 from edgeloop.errors import InfrastructureError
-from shared.bus import connect
+from shared.bus import EVENTS, connect
 from shared.events import Event, Payload
 from shared.events.catalogue import UnknownTypeError, decode, subject_filter
 
-STREAM: Final = "EVENTS"
 BATCH: Final = 256
 POLL_S: Final = 0.5
 FORGOTTEN_AFTER_S: Final = 60.0
@@ -110,12 +109,12 @@ async def _subscribe(
         num_replicas=1,
     )
     try:
-        info = await js.add_consumer(STREAM, config)
+        info = await js.add_consumer(EVENTS.name, config)
     except (nats.js.errors.Error, nats.errors.Error, TimeoutError) as error:
         raise InfrastructureError(
-            f"the bus has no readable stream {STREAM} ({error})", next_step="start the services with `edgeloop up`"
+            f"the bus has no readable stream {EVENTS.name} ({error})", next_step="start the services with `edgeloop up`"
         ) from error
-    return await js.pull_subscribe_bind(consumer=info.name, stream=STREAM), info.num_pending or 0
+    return await js.pull_subscribe_bind(consumer=info.name, stream=EVENTS.name), info.num_pending or 0
 
 
 def _heed_cancellation() -> None:

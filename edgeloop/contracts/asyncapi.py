@@ -13,6 +13,7 @@ from shared.bus.topology import StreamSpec
 from shared.events import Command, Payload
 from shared.events.catalogue import PAYLOADS, subject_filter
 from shared.events.envelope import TYPE_PREFIX
+from shared.runtime.consumers import durable_of
 from shared.runtime.handlers import Handler, Worker
 from shared.telemetry import TELEMETRY_ROOT, Telemetry
 
@@ -62,14 +63,6 @@ def address_of(message: Message) -> str:
     if not issubclass(message, Payload):
         return f"{TELEMETRY_ROOT}.{{project}}.{{gateway}}"
     return subject_filter(message, "{receiver}" if issubclass(message, Command) else "{project}")
-
-
-def durable_of(participant: Participant, route: Handler | Worker) -> str:
-    """Return the consumer that a route hangs on: short handlers share one, each worker has its own."""
-    if isinstance(route, Handler):
-        return participant.name
-    action = route.consumes.TYPE.split(".")[1].replace("_", "-")
-    return f"{{receiver}}-{action}" if issubclass(route.consumes, Command) else f"{participant.name}-{action}"
 
 
 _HEADERS: Final = {
@@ -129,10 +122,11 @@ def _operations(participant: Participant) -> dict[str, Any]:
     operations: dict[str, Any] = {}
     for route in participant.routes:
         if isinstance(route, Handler | Worker):
+            durable = durable_of(route, service=participant.name, receiver="{receiver}")
             operations[f"{participant.name}.receive.{name_of(route.consumes)}"] = {
                 **_operation("receive", route.consumes),
                 "summary": f"{participant.name}: {describe(route)}",
-                **_extensions({"durable": durable_of(participant, route), "max-attempts": route.max_attempts}),
+                **_extensions({"durable": durable, "max-attempts": route.max_attempts}),
             }
     for message in participant.emits:
         operations[f"{participant.name}.send.{name_of(message)}"] = _operation("send", message)

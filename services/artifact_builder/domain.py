@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Protocol
 
 from shared.events import Blob, Trigger
+from shared.events.dataset import DATASET_MEDIA_TYPE
 from shared.events.device import GoldenVector
 from shared.releases.manifest import Manifest
 from shared.releases.release import Datasets, Firmware, ModelFiles, Quantisation, Recipe, Reference, Release
@@ -19,7 +20,7 @@ class MediaType(StrEnum):
     RELEASE = "application/vnd.edgeloop.release.v1+json"
     KERAS = "application/vnd.keras"
     TFLITE = "application/vnd.tflite"
-    DATASET = "application/vnd.numpy.npz"
+    DATASET = DATASET_MEDIA_TYPE
     IMAGE = "application/vnd.mcuboot.image"
     ELF = "application/x-elf"
     ZIP = "application/zip"

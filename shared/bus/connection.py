@@ -33,28 +33,8 @@ async def connect(
         BusUnreachableError: nothing answered in `deadline_s`, or it refused us.
         ServerTooOldError: the server is older than 2.11.
     """
-    nc = Client()
-    last_error: list[Exception] = []
     place = _checked(url)
-    was_let_in = False
-
-    async def note_error(error: Exception) -> None:
-        last_error[:] = [error]
-        # Every failed reconnection comes through here: the disconnection itself was already logged.
-        _log.log(logging.DEBUG if isinstance(error, OSError) else logging.WARNING, "bus error: %r", error)
-
-    async def note_disconnected() -> None:
-        _log.warning("disconnected from %s", place)
-
-    async def note_reconnected() -> None:
-        _log.warning("reconnected to %s", place)
-
-    async def note_closed() -> None:
-        if was_let_in:
-            _log.warning("connection to %s closed", place)
-            if on_closed is not None:
-                on_closed()
-
+    nc, watcher = Client(), _Watcher(place, on_closed)
     try:
         async with asyncio.timeout(deadline_s):
             await nc.connect(
@@ -65,25 +45,51 @@ async def connect(
                 connect_timeout=2,
                 ping_interval=10,
                 max_outstanding_pings=2,
-                error_cb=note_error,
-                disconnected_cb=note_disconnected,
-                reconnected_cb=note_reconnected,
-                closed_cb=note_closed,
+                error_cb=watcher.note_error,
+                disconnected_cb=watcher.note_disconnected,
+                reconnected_cb=watcher.note_reconnected,
+                closed_cb=watcher.note_closed,
             )
-    except (TimeoutError, OSError, nats.errors.Error) as error:
-        await nc.close()
-        found = last_error[0] if last_error else error
-        raise BusUnreachableError(
-            f"no NATS server let us in at {place} within {deadline_s:g} s ({found or type(found).__name__}). "
-            "Next: start one with `edgeloop up`, or correct the address (EDGELOOP_NATS_URL, --nats-url)"
-        ) from error
-    try:
         require_version(nc, place)
     except ServerTooOldError:
         await nc.close()
         raise
-    was_let_in = True
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        await nc.close()
+        found = watcher.last_error or error
+        raise BusUnreachableError(
+            f"no NATS server let us in at {place} within {deadline_s:g} s ({str(found) or type(found).__name__}). "
+            "Next: start one with `edgeloop up`, or correct the address (EDGELOOP_NATS_URL, --nats-url)"
+        ) from error
+    watcher.was_let_in = True
     return nc
+
+
+class _Watcher:
+    """Logs what becomes of a connection."""
+
+    def __init__(self, place: str, on_closed: Callable[[], None] | None) -> None:
+        self.last_error: Exception | None = None
+        self.was_let_in = False
+        self._place = place
+        self._on_closed = on_closed
+
+    async def note_error(self, error: Exception) -> None:
+        self.last_error = error
+        # Every failed reconnection comes through here: the disconnection itself was already logged.
+        _log.log(logging.DEBUG if isinstance(error, OSError) else logging.WARNING, "bus error: %r", error)
+
+    async def note_disconnected(self) -> None:
+        _log.warning("disconnected from %s", self._place)
+
+    async def note_reconnected(self) -> None:
+        _log.warning("reconnected to %s", self._place)
+
+    async def note_closed(self) -> None:
+        if self.was_let_in:
+            _log.warning("connection to %s closed", self._place)
+            if self._on_closed is not None:
+                self._on_closed()
 
 
 def require_version(nc: Client, place: str) -> None:

@@ -1,11 +1,14 @@
 """Data that arrives after training."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pydantic import Field
 
 from shared.events._base import Blob, Payload
+
+DATASET_MEDIA_TYPE: Final = "application/vnd.numpy.npz"
+"""Of every dataset in the object store; `shared/releases/datasets.py` reads and writes it."""
 
 
 class DatasetRole(StrEnum):

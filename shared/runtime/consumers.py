@@ -56,7 +56,7 @@ async def lanes_of(
         together = list(group)
         spec = ConsumerSpec(
             stream,
-            service,
+            durable_of(together[0], service=service, receiver=receiver),
             tuple(_filter(handler.consumes, receiver) for handler in together),
             ack_wait_s=SHORT_ACK_WAIT_S,
             max_attempts=max(handler.max_attempts for handler in together),
@@ -64,10 +64,9 @@ async def lanes_of(
         lanes.append(await _short_lane(spec, together, nc, pipeline, deps))
     for worker in routes:
         if isinstance(worker, Worker):
-            action = worker.consumes.TYPE.split(".")[1].replace("_", "-")
             spec = ConsumerSpec(
                 stream_of(worker.consumes),
-                f"{service}-{action}" if not issubclass(worker.consumes, Command) else f"{receiver}-{action}",
+                durable_of(worker, service=service, receiver=receiver),
                 (_filter(worker.consumes, receiver),),
                 ack_wait_s=LONG_ACK_WAIT_S,
                 max_attempts=worker.max_attempts,
@@ -96,6 +95,17 @@ async def _long_lane(spec: ConsumerSpec, worker: Worker, nc: Client, pipeline: P
         ),
         lambda: consumer.drain(LONG_DRAIN_S),
     )
+
+
+def durable_of(route: Handler | Worker, *, service: str, receiver: str) -> str:
+    """Return the durable consumer that a route hangs on.
+
+    A worker's carries the receiver's name where it takes commands: two gateways are one service, and each has its own.
+    """
+    if isinstance(route, Handler):
+        return service
+    action = route.consumes.TYPE.split(".")[1].replace("_", "-")
+    return f"{receiver if issubclass(route.consumes, Command) else service}-{action}"
 
 
 def stream_of(consumes: type[Payload] | type[Telemetry]) -> str:

@@ -12,7 +12,6 @@ from shared.events import Blob
 from shared.releases.release import Release
 
 BUCKET: Final = "ARTIFACTS"
-RELEASE_MEDIA_TYPE: Final = "application/vnd.edgeloop.release.v1+json"
 
 
 class BlobMissingError(LookupError):

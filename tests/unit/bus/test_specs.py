@@ -1,12 +1,12 @@
 import pytest
 
 from shared.bus import STREAMS, ConsumerSpec, StreamSpec
-from shared.bus.topology import longest_retry_s
+from shared.bus.outcomes import LONGEST_DELAY_S
 
 
 @pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)
 def test_every_stream_remembers_ids_longer_than_the_slowest_retries(stream: StreamSpec) -> None:
-    assert stream.duplicate_window_s >= longest_retry_s(ConsumerSpec(stream.name, "any", ()))
+    assert stream.duplicate_window_s >= ConsumerSpec(stream.name, "any", ()).max_attempts * LONGEST_DELAY_S
 
 
 def test_no_two_streams_share_a_subject() -> None:
