@@ -40,7 +40,8 @@ async def look_at_boards(gateway: Gateway) -> None:
     limit = asyncio.Semaphore(AT_ONCE)
     looks = await asyncio.gather(*(_look(gateway, session, limit) for session in gateway.sessions.values()))
     metrics.show_states(session.sighting.state for session in gateway.sessions.values() if session.sighting)
-    news = [(session, seen) for session, seen in looks if seen is not None]
+    # Whoever was installed while slower boards were looked at has reported something newer.
+    news = [(session, seen) for session, seen in looks if seen is not None and session.sighting is seen]
     if not news:
         return
     now = datetime.now(UTC)
@@ -50,7 +51,8 @@ async def look_at_boards(gateway: Gateway) -> None:
             cause = derived_id("look", gateway.config.gateway, session.entry.id, now.isoformat())
             unit.emit([gateway.report(session, seen, known.get(seen.image_hash), now)], cause, cause)
     for session, seen in news:
-        session.sighting = replace(seen, said_at=now)
+        if session.sighting is seen:
+            session.sighting = replace(seen, said_at=now)
 
 
 async def _look(gateway: Gateway, session: Session, limit: asyncio.Semaphore) -> tuple[Session, Sighting | None]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,19 @@ async def test_states_are_reported_when_they_change_and_when_the_board_goes_sile
     lost = rack.said[-1]
     assert isinstance(lost, DeviceReported)
     assert (lost.device, lost.state) == ("board-1", DeviceState.LOST)
+
+
+async def test_what_an_installation_reported_meanwhile_is_not_overwritten_by_an_older_look(open_rack: OpenRack) -> None:
+    rack = await open_rack(count=2)
+    rack.host.boards["board-1"].inject(Fault.HANG, seconds=60)
+    looking = asyncio.create_task(look_at_boards(rack.gateway))
+    session = rack.gateway.sessions["board-0"]
+    while session.sighting is None:  # noqa: ASYNC110 - nothing announces it
+        await asyncio.sleep(0.01)
+    newer = session.sighting = replace(session.sighting, image_hash="ab" * 32, said_at=session.sighting.answered_at)
+    await looking
+    assert session.sighting is newer
+    assert [report.device for report in rack.said if isinstance(report, DeviceReported)] == []
 
 
 async def test_many_boards_are_updated_at_once(open_rack: OpenRack, make_image: MakeImage) -> None:
