@@ -50,11 +50,15 @@ def parse_image(data: bytes) -> McubootImage:
 
 
 def check_fit(image: McubootImage, board: Board) -> None:
-    """Check that the image was linked for `board`: size, stack and reset vector lie in its memory map.
+    """Check that the image is for `board`: it says so, and its size, stack and reset vector lie in its memory map.
+
+    Boards share memory maps, but cores do not share instructions. Foreign firmware does not say what it is for.
 
     Raises:
         ImageError: it would not run there.
     """
+    if image.board not in {None, board.name}:
+        raise ImageError(f"the image is for another board: it says {image.board}, this one is a {board.name}")
     if image.size_bytes > board.flash_bytes:
         raise ImageError(f"the image takes {image.size_bytes} bytes, the slot of {board.name} has {board.flash_bytes}")
     stack, reset = struct.unpack_from("<II", image.payload)

@@ -9,7 +9,7 @@ from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from device_gateway.images import ImageError, load_public_key, verify_image
+from device_gateway.images import ImageError, check_fit, load_public_key, verify_image
 from device_gateway.virtual.board import Power, VirtualBoard
 from device_gateway.virtual.bootloader import Verify
 from device_gateway.virtual.ledger import Ledger
@@ -18,7 +18,7 @@ from device_gateway.virtual.provisioning import factory_image, factory_key
 from device_gateway.virtual.sensor import Sensor, Surroundings
 from device_gateway.virtual.settings import VirtualConfig
 from device_gateway.virtual.world import Playlist, World
-from shared.boards import board_named
+from shared.boards import Board, board_named
 from shared.emulation.mcuboot_image import McubootImage
 
 _logger = logging.getLogger(__name__)
@@ -72,12 +72,14 @@ class _BoardPort(asyncio.DatagramProtocol):
         task.add_done_callback(self._requests.discard)
 
 
-def _verifier(keys: tuple[Ed25519PublicKey, ...]) -> Verify:
+def _verifier(keys: tuple[Ed25519PublicKey, ...], board: Board) -> Verify:
     def verify(slot: bytes) -> McubootImage | None:
         try:
-            return verify_image(slot, keys)
+            image = verify_image(slot, keys)
+            check_fit(image, board)
         except ImageError:
             return None
+        return image
 
     return verify
 
@@ -104,7 +106,7 @@ async def running_host(config: VirtualConfig) -> AsyncIterator[Host]:
             kind, directory = board_named(entry.board), config.flash / entry.id
             playlist = Playlist(world, index, config.seed) if world else None
             sensor = Sensor(entry.id, config.period_s, surroundings, playlist, host.ledger)
-            board = VirtualBoard(kind, directory, verify=_verifier(keys), models=models, sensor=sensor)
+            board = VirtualBoard(kind, directory, verify=_verifier(keys, kind), models=models, sensor=sensor)
             host.boards[entry.id] = board
             if board.is_blank:
                 board.program(factory_image(kind, factory_pem))

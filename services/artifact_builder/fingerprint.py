@@ -13,7 +13,16 @@ from services.artifact_builder.firmware import Toolchain
 from services.artifact_builder.tools import Tools
 
 _ROOT: Final = Path(__file__).parents[2]
-_SOURCES: Final = ("services/artifact_builder", "shared/releases", "shared/boards", "shared/inference", "firmware")
+_SOURCES: Final = (
+    "services/artifact_builder",
+    "shared/releases",
+    "shared/events",
+    "shared/boards",
+    "shared/emulation",
+    "shared/inference",
+    "firmware",
+)
+"""Everything that a release's bytes depend on: image format and event vocabulary are part of it."""
 _SUFFIXES: Final = frozenset({".py", ".c", ".h", ".in", ".ld", ".toml"})
 
 

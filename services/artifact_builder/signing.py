@@ -12,7 +12,7 @@ from imgtool import keys as imgtool_keys
 from imgtool.version import decode_version
 
 from shared.boards import Board
-from shared.emulation.mcuboot_image import MODEL_DIGEST_TLV, read_image
+from shared.emulation.mcuboot_image import BOARD_TLV, MODEL_DIGEST_TLV, read_image
 
 HEADER_BYTES = 0x200
 TRAILER_BYTES = 0x1000
@@ -45,13 +45,13 @@ def generate_key(path_private: Path, path_public: Path) -> None:
 
 
 def sign_image(binary: bytes, board: Board, *, version: str, model_digest: str, key: Path) -> SignedImage:
-    """Put header, vendor TLV, hash and signature around a firmware.
+    """Put header, vendor TLVs, hash and signature around a firmware.
 
     Args:
         binary: what `compile_firmware` returned.
-        board: gives the slot's size.
+        board: gives the slot's size; its name becomes the vendor TLV 0xA1, covered by the signature.
         version: ``major.minor.revision+build``.
-        model_digest: ``sha256:<hex>`` of the int8 .tflite; it becomes the vendor TLV 0xA0, covered by the signature.
+        model_digest: ``sha256:<hex>`` of the int8 .tflite; it becomes the vendor TLV 0xA0, likewise.
         key: the private key's PEM file.
 
     Raises:
@@ -82,7 +82,10 @@ def sign_image(binary: bytes, board: Board, *, version: str, model_digest: str, 
                 private_key,
                 "hash",
                 None,
-                custom_tlvs={MODEL_DIGEST_TLV: bytes.fromhex(model_digest.removeprefix("sha256:"))},
+                custom_tlvs={
+                    MODEL_DIGEST_TLV: bytes.fromhex(model_digest.removeprefix("sha256:")),
+                    BOARD_TLV: board.name.encode("ascii"),
+                },
             )
     except (click.UsageError, ValueError, struct.error) as error:
         raise SigningError(f"no image for {board.name}, version {version!r}: {error}") from error

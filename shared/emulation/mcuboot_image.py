@@ -8,6 +8,8 @@ from enum import IntEnum
 
 MODEL_DIGEST_TLV = 0x00A0
 """Vendor TLV, protected: the SHA-256 of the int8 .tflite that the firmware runs."""
+BOARD_TLV = 0x00A1
+"""Vendor TLV, protected: the catalogue name of the board that the firmware was compiled for, in ASCII."""
 
 _MAGIC = 0x96F3B83D
 _HEADER = struct.Struct("<IIHHIIBBHII")
@@ -48,6 +50,12 @@ class McubootImage:
         """``sha256:<hex>`` of the model, when the image says."""
         found = self.tlvs.get(MODEL_DIGEST_TLV)
         return None if found is None else f"sha256:{found.hex()}"
+
+    @property
+    def board(self) -> str | None:
+        """The board that it was compiled for, when the image says."""
+        found = self.tlvs.get(BOARD_TLV)
+        return None if found is None else found.decode("ascii", errors="replace")
 
     @property
     def signature(self) -> bytes | None:

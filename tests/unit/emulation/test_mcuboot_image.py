@@ -40,16 +40,17 @@ def test_an_image_says_what_was_put_in(signed: SignedImage) -> None:
     assert image.version == "1.2.3+4000000000"
     assert image.header_bytes == 0x200
     assert image.payload == _FIRMWARE
-    assert image.model_digest == _MODEL
+    assert (image.model_digest, image.board) == (_MODEL, "cortex-m4")
     assert image.image_hash == signed.image_hash
     assert image.size_bytes == len(signed.data)
 
 
-def test_the_vendor_tlv_is_covered_by_the_hash_and_the_signature(signed: SignedImage, keys: tuple[Path, Path]) -> None:
+def test_vendor_tlvs_are_covered_by_the_hash_and_the_signature(signed: SignedImage, keys: tuple[Path, Path]) -> None:
     image = read_image(signed.data)
     protected = struct.unpack_from("<H", signed.data, 10)[0]
     hashed = signed.data[: 0x200 + len(_FIRMWARE) + protected]
     assert bytes.fromhex("5a" * 32) in hashed
+    assert b"cortex-m4" in hashed
     assert hashlib.sha256(hashed).hexdigest() == image.image_hash
     public = load_pem_public_key(keys[1].read_bytes())
     assert isinstance(public, Ed25519PublicKey)
