@@ -4,10 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,56 +16,22 @@ from shared.bus import EmbeddedServer, Publisher
 from shared.events.artifact import BuildFailed, BuildStage
 from shared.events.catalogue import decode, subject_filter
 from shared.events.source import Forge, SourcePushed
+from tests.support import ServiceProcess, has_ended, text_of, wait_until
 
-T = TypeVar("T")
 
-
-class Builder:
-    """The builder's process and its log."""
+class Builder(ServiceProcess):
+    """The builder's process, and what it leaves on disk."""
 
     def __init__(self, url: str, data: Path, key: Path) -> None:
-        self.data = data
-        self._env = {
-            "PATH": os.environ["PATH"],
-            "EDGELOOP_NATS_URL": url,
-            "EDGELOOP_DATA": str(data),
-            "EDGELOOP_SIGNING_KEY": str(key),
-        }
-        self._child: subprocess.Popen[bytes] | None = None
+        super().__init__("artifact_builder", url, data, EDGELOOP_SIGNING_KEY=str(key))
 
     def start(self) -> None:
-        with (self.data / "builder.log").open("ab") as log:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "services.artifact_builder"], env=self._env, stderr=log
-            )
-        wait_until(lambda: (self.data / "run" / "artifact_builder.json").exists() or None)
-
-    def end(self, number: int) -> int:
-        assert self._child is not None
-        self._child.send_signal(number)
-        code = self._child.wait(timeout=60)
-        (self.data / "run" / "artifact_builder.json").unlink(missing_ok=True)
-        return code
-
-    @property
-    def running(self) -> bool:
-        return self._child is not None and self._child.poll() is None
+        self.state_file.unlink(missing_ok=True)
+        super().start()
+        wait_until(self.state_file.exists)
 
     def folders(self) -> list[Path]:
         return list((self.data / "builder" / "work").glob("build-*"))
-
-
-def wait_until(condition: Callable[[], T | None], within_s: float = 60) -> T:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if (found := condition()) is not None:
-            return found
-        time.sleep(0.05)
-    pytest.fail(f"did not happen within {within_s} s")
-
-
-def gone(pid: str) -> bool | None:
-    return True if not Path(f"/proc/{pid}").exists() else None
 
 
 @pytest.fixture
@@ -75,7 +40,7 @@ def builder(nc: Client, nats_server: EmbeddedServer, tmp_path: Path, signing_key
     builder = Builder(nats_server.url, tmp_path, signing_key)
     yield builder
     if builder.running:
-        builder.end(signal.SIGKILL)
+        builder.stop(signal.SIGKILL)
 
 
 async def push(nc: Client, address: str, commit: str) -> None:
@@ -93,7 +58,7 @@ async def test_a_failing_script_becomes_an_event_on_the_bus(nc: Client, builder:
     failed = decode(message.subject, message.data).data
     assert isinstance(failed, BuildFailed)
     assert (failed.stage, failed.last_lines) == (BuildStage.TRAIN, ("no convergence",))
-    assert builder.end(signal.SIGTERM) == 0
+    assert builder.stop(signal.SIGTERM) == 0
 
 
 async def test_a_killed_builder_leaves_no_program_and_its_folder_goes_at_the_next_start(
@@ -103,9 +68,9 @@ async def test_a_killed_builder_leaves_no_program_and_its_folder_goes_at_the_nex
     code = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(999)"
     builder.start()
     await push(nc, *make_repository({"train.py": code}))
-    pid = wait_until(lambda: (pid_file.read_text() or None) if pid_file.exists() else None)
-    builder.end(signal.SIGKILL)
-    wait_until(lambda: gone(pid))
+    pid = int(wait_until(lambda: text_of(pid_file)))
+    builder.stop(signal.SIGKILL)
+    wait_until(lambda: has_ended(pid))
     [left] = builder.folders()
     builder.start()
     assert left not in builder.folders()

@@ -1,12 +1,10 @@
 """The validators and the lab as processes on a real bus: one result a run, whoever is killed."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 from uuid import UUID, uuid4
 
 import pytest
@@ -20,43 +18,23 @@ from shared.events.lab import CandidateAccepted, CandidateRefused, RunStaging
 from shared.store import Blobs
 from tests.data.gestures.release import MemoryBlobs, gestures_release, recordings
 from tests.integration.device_lab.workshop import Workshop
+from tests.support import ServiceProcess, eventually
 
 SERVICES = ("data_validator", "model_validator", "device_lab_scheduler")
 
 
-class Stack:
-    """The three services as child processes."""
-
-    def __init__(self, url: str, data: Path) -> None:
-        self._data = data
-        self._environment = os.environ | {"EDGELOOP_NATS_URL": url, "EDGELOOP_DATA": str(data)}
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, name: str) -> None:
-        with (self._data / f"{name}.log").open("ab") as log:
-            command = [sys.executable, "-m", f"services.{name}"]
-            self._children[name] = subprocess.Popen(command, env=self._environment, stderr=log)
-
-    def stop(self, name: str, number: int = signal.SIGTERM) -> None:
-        child = self._children.pop(name)
-        child.send_signal(number)
-        child.wait(timeout=30)
-
-    def stop_all(self) -> None:
-        for name in list(self._children):
-            self.stop(name)
-
-    def logs(self) -> str:
-        return "\n".join(path.read_text("utf-8")[-2000:] for path in self._data.glob("*.log"))
+Stack: TypeAlias = dict[str, ServiceProcess]
 
 
 @pytest.fixture
 def stack(nats_server: EmbeddedServer, tmp_path: Path) -> Iterator[Stack]:
-    stack = Stack(nats_server.url, tmp_path)
-    for name in SERVICES:
-        stack.start(name)
+    """The three services as child processes, by name."""
+    stack = {name: ServiceProcess(name, nats_server.url, tmp_path) for name in SERVICES}
+    for process in stack.values():
+        process.start()
     yield stack
-    stack.stop_all()
+    for process in stack.values():
+        process.stop(signal.SIGTERM)
 
 
 @pytest.fixture
@@ -91,11 +69,10 @@ async def results(stack: Stack, heard: list[Event[Payload]], *runs: UUID) -> lis
         return [event for event in heard if isinstance(event.data, CandidateAccepted | CandidateRefused)]
 
     try:
-        async with asyncio.timeout(60):
-            while {event.correlationid for event in found()} != set(runs):  # noqa: ASYNC110 - other processes say it
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        pytest.fail(f"heard {[event.type for event in heard]}\n{stack.logs()}")
+        await eventually(lambda: {event.correlationid for event in found()} == set(runs))
+    except pytest.fail.Exception:
+        logs = "\n".join(process.log()[-2000:] for process in stack.values())
+        pytest.fail(f"heard {[event.type for event in heard]}\n{logs}")
     await asyncio.sleep(0.5)
     assert len({event.id for event in found()}) == len(runs)
     by_run = {event.correlationid: event.data for event in found()}
@@ -111,9 +88,9 @@ async def test_a_release_goes_from_built_to_accepted_and_again_in_another_run(
     (accepted,) = await results(stack, heard, first)
     assert isinstance(accepted, CandidateAccepted), accepted
 
-    stack.stop("device_lab_scheduler", signal.SIGKILL)
+    stack["device_lab_scheduler"].stop(signal.SIGKILL)
     second = await say_built(nc, kept, digest)
-    stack.start("device_lab_scheduler")
+    stack["device_lab_scheduler"].start()
     assert await results(stack, heard, first, second) == [accepted, accepted]
     assert sum(isinstance(event.data, RunStaging) for event in heard) == 2
 

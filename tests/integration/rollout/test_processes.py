@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -28,35 +25,13 @@ from shared.events.rollout import RolloutStageCompleted, RolloutStarted, Rollout
 from shared.releases.release import Reference, Release
 from shared.store import Blobs
 from shared.telemetry import DeviceReport, Histogram, TelemetryBatch
+from tests.support import ServiceProcess, eventually
 from tests.unit.rollout.releases import release
 from tests.unit.rollout.world import BOARDS
 
 P = TypeVar("P", bound=Payload)
 
 DEVICES = 12
-
-
-class Process:
-    """A service as a child process that can be killed and started again."""
-
-    def __init__(self, name: str, url: str, data: Path) -> None:
-        self.name, self.data = name, data
-        self._env = os.environ | {"EDGELOOP_NATS_URL": url, "EDGELOOP_DATA": str(data)}
-        self._child: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with (self.data / f"{self.name}.log").open("ab") as log:
-            command = [sys.executable, "-m", f"services.{self.name}"]
-            self._child = subprocess.Popen(command, env=self._env, stderr=log)
-
-    def stop(self, number: int = signal.SIGKILL) -> int:
-        assert self._child is not None
-        self._child.send_signal(number)
-        return self._child.wait(timeout=20)
-
-    @property
-    def running(self) -> bool:
-        return self._child is not None and self._child.poll() is None
 
 
 class Bus:
@@ -89,10 +64,8 @@ class Bus:
     def all(self, kind: type[P]) -> list[P]:
         return [event.data for event in self.heard.values() if isinstance(event.data, kind)]
 
-    async def reach(self, kind: type[P], count: int = 1, within_s: float = 30) -> P:
-        async with asyncio.timeout(within_s):
-            while len(self.all(kind)) < count:  # noqa: ASYNC110 - another process makes it true
-                await asyncio.sleep(0.02)
+    async def reach(self, kind: type[P], count: int = 1) -> P:
+        await eventually(lambda: len(self.all(kind)) >= count)
         return self.all(kind)[-1]
 
 
@@ -105,9 +78,9 @@ async def bus(nc: Client) -> AsyncIterator[Bus]:
 
 
 @pytest.fixture
-def processes(nats_server: EmbeddedServer, tmp_path: Path) -> Iterator[dict[str, Process]]:
+def processes(nats_server: EmbeddedServer, tmp_path: Path) -> Iterator[dict[str, ServiceProcess]]:
     names = ("rollout_controller", "drift_monitor")
-    found = {name: Process(name, nats_server.url, tmp_path) for name in names}
+    found = {name: ServiceProcess(name, nats_server.url, tmp_path) for name in names}
     yield found
     for process in found.values():
         if process.running:
@@ -151,7 +124,7 @@ async def publish_release(bus: Bus, candidate: Release) -> str:
 
 @pytest.mark.slow
 async def test_a_controller_killed_in_the_middle_finishes_its_rollout_once(
-    bus: Bus, processes: dict[str, Process]
+    bus: Bus, processes: dict[str, ServiceProcess]
 ) -> None:
     controller = processes["rollout_controller"]
     controller.start()
@@ -208,7 +181,7 @@ def drifted(digest: str, sequence: int) -> TelemetryBatch:
 
 
 async def test_a_monitor_killed_between_batches_alarms_once_and_asks_once(
-    bus: Bus, processes: dict[str, Process]
+    bus: Bus, processes: dict[str, ServiceProcess]
 ) -> None:
     monitor = processes["drift_monitor"]
     drift = {"minimum_windows": 80, "minimum_devices": 3, "minimum_production_rows": 10}
@@ -231,5 +204,5 @@ async def test_a_monitor_killed_between_batches_alarms_once_and_asks_once(
     assert (requested.drift_id, requested.production) == (detected.drift_id, (data,))
     runs = {event.correlationid for event in bus.heard.values() if event.source == "drift_monitor"}
     assert runs == {detected.drift_id}
-    found = json.loads((monitor.data / "run" / "drift_monitor.json").read_text("utf-8"))
+    found = json.loads(monitor.state_file.read_text("utf-8"))
     assert found["name"] == "drift_monitor"

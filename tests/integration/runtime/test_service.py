@@ -2,16 +2,12 @@
 
 import asyncio
 import json
-import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
 from uuid import uuid4
 
 import httpx
@@ -21,69 +17,30 @@ from shared.bus import DeadLetters, EmbeddedServer, Publisher, connect, ensure_s
 from shared.events import derived_id
 from shared.events.source import Forge, SourcePushed
 from shared.telemetry import TelemetryBatch
-
-T = TypeVar("T")
+from tests.support import ServiceProcess, eventually, text_of
 
 SERVICE = Path(__file__).with_name("counting_service.py")
 
 
-class Process:
-    """The counting service as a child process that can be killed and started again."""
+class Process(ServiceProcess):
+    """The counting service, and what it counted."""
 
-    def __init__(self, url: str, data: Path) -> None:
-        self.data = data
-        self._env = os.environ | {
-            "EDGELOOP_NATS_URL": url,
-            "EDGELOOP_DATA": str(data),
-            "PYTHONPATH": str(Path.cwd()),
-        }
-        self._child: subprocess.Popen[bytes] | None = None
+    def __init__(self, url: str, data: Path, **settings: str) -> None:
+        super().__init__("counting_service", url, data, command=(str(SERVICE),), **settings)
 
-    def start(self) -> None:
-        with (self.data / "service.log").open("ab") as log:
-            self._child = subprocess.Popen([sys.executable, str(SERVICE)], env=self._env, stderr=log)
-
-    def stop(self, number: int = signal.SIGKILL) -> int:
-        assert self._child is not None
-        self._child.send_signal(number)
-        return self._child.wait(timeout=20)
-
-    @property
-    def running(self) -> bool:
-        return self._child is not None and self._child.poll() is None
-
-    def url(self) -> str:
-        file = self.data / "run" / "counting_service.json"
-        return str(json.loads(wait_until(lambda: file.read_text("utf-8") if file.exists() else None))["http"])
+    async def url(self) -> str:
+        return str(json.loads(await eventually(lambda: text_of(self.state_file)))["http"])
 
     def counted(self, kind: str) -> list[str]:
         database = self.data / "counting_service.db"
         if not database.exists():
             return []
-        with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10) as connection:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
             try:
                 rows = connection.execute('SELECT "commit" FROM counted WHERE kind = ?', (kind,))
             except sqlite3.OperationalError:
                 return []
             return [row[0] for row in rows]
-
-    def log(self) -> str:
-        return (self.data / "service.log").read_text("utf-8")
-
-
-def wait_until(condition: Callable[[], T | None], within_s: float = 30) -> T:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    pytest.fail(f"did not happen within {within_s} s")
-
-
-async def reach(count: Callable[[], Awaitable[int]], wanted: int, within_s: float = 60) -> None:
-    async with asyncio.timeout(within_s):
-        while await count() < wanted:  # noqa: ASYNC110 - another process makes it true
-            await asyncio.sleep(0.1)
 
 
 @pytest.fixture
@@ -135,10 +92,6 @@ async def dead_letters(url: str) -> list[str]:
     return found
 
 
-async def count_dead_letters(url: str) -> int:
-    return len(await dead_letters(url))
-
-
 async def test_every_event_has_its_effect_once_although_service_and_server_are_killed(
     server: EmbeddedServer, process: Process
 ) -> None:
@@ -152,8 +105,12 @@ async def test_every_event_has_its_effect_once_although_service_and_server_are_k
             server.kill()
             server.start()
         process.start()
-    await asyncio.to_thread(wait_until, lambda: len(process.counted("push")) >= count)
-    await reach(lambda: stored(server.url, "edgeloop.evt.p.drift.detected.v1"), count)
+    await eventually(lambda: len(process.counted("push")) >= count)
+
+    async def all_is_said() -> bool:
+        return await stored(server.url, "edgeloop.evt.p.drift.detected.v1") >= count
+
+    await eventually(all_is_said)
     assert sorted(process.counted("push")) == [f"{number:040x}" for number in range(count)]
     assert await stored(server.url, "edgeloop.evt.p.artifact.build_failed.v1") == count
     assert await stored(server.url, "edgeloop.evt.p.drift.detected.v1") == count
@@ -176,8 +133,12 @@ async def test_bad_events_become_dead_letters_and_their_neighbours_do_not(
     await nc.jetstream().publish("edgeloop.evt.p.source.pushed.v1", b'{"specversion": "1.0"}')
     await nc.close()
     process.start()
-    await reach(lambda: count_dead_letters(server.url), 5)
-    reasons = sorted(await dead_letters(server.url))
+
+    async def all_are_dead() -> list[str]:
+        found = await dead_letters(server.url)
+        return found if len(found) >= 5 else []
+
+    reasons = await eventually(all_are_dead)
     assert len(reasons) == 5
     assert any("never handled" in reason for reason in reasons)
     assert any("after 3 attempts: this branch is handled later" in reason for reason in reasons)
@@ -197,15 +158,15 @@ async def test_telemetry_is_counted_once_per_batch(server: EmbeddedServer, proce
         )
     await nc.close()
     process.start()
-    await asyncio.to_thread(wait_until, lambda: len(process.counted("batch")) == 3)
+    await eventually(lambda: len(process.counted("batch")) == 3)
 
 
 async def test_health_says_ready_and_metrics_count_and_time_passes(server: EmbeddedServer, process: Process) -> None:
     process.start()
-    url = process.url()
+    url = await process.url()
     await publish(server.url, push(1))
-    await asyncio.to_thread(wait_until, lambda: process.counted("push"))
-    await asyncio.to_thread(wait_until, lambda: process.counted("tick"))
+    await eventually(lambda: process.counted("push"))
+    await eventually(lambda: process.counted("tick"))
     async with httpx.AsyncClient(base_url=url) as client:
         assert (await client.get("/healthz")).text == "ok\n"
         ready = await client.get("/readyz")
@@ -217,39 +178,33 @@ async def test_health_says_ready_and_metrics_count_and_time_passes(server: Embed
     )
 
 
-def test_sigterm_drains_and_exits_zero(process: Process) -> None:
+async def test_sigterm_drains_and_exits_zero(process: Process) -> None:
     process.start()
-    process.url()
+    await process.url()
     assert process.stop(signal.SIGTERM) == 0
     assert "drained" in process.log()
-    assert not (process.data / "run" / "counting_service.json").exists()
+    assert not process.state_file.exists()
 
 
 def test_a_bus_that_is_not_there_is_named_and_exits_three(tmp_path: Path) -> None:
-    process = Process("nats://127.0.0.1:9", tmp_path)
-    process._env["EDGELOOP_CONNECT_DEADLINE_S"] = "0.5"
+    process = Process("nats://127.0.0.1:9", tmp_path, EDGELOOP_CONNECT_DEADLINE_S="0.5")
     process.start()
-    assert process._child is not None
-    assert process._child.wait(timeout=20) == 3
+    assert process.ended() == 3
     assert "nats://127.0.0.1:9" in process.log()
 
 
 def test_a_wrong_setting_is_named_and_exits_two(tmp_path: Path) -> None:
-    process = Process("nats://127.0.0.1:9", tmp_path)
-    process._env["EDGELOOP_HTTP_PORT"] = "web"
+    process = Process("nats://127.0.0.1:9", tmp_path, EDGELOOP_HTTP_PORT="web")
     process.start()
-    assert process._child is not None
-    assert process._child.wait(timeout=20) == 2
+    assert process.ended() == 2
     assert "EDGELOOP_HTTP_PORT: Input should be a valid integer" in process.log()
 
 
 async def test_a_port_in_use_is_named_and_exits_three(server: EmbeddedServer, tmp_path: Path) -> None:
     busy = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
     port = busy.sockets[0].getsockname()[1]
-    process = Process(server.url, tmp_path)
-    process._env["EDGELOOP_HTTP_PORT"] = str(port)
+    process = Process(server.url, tmp_path, EDGELOOP_HTTP_PORT=str(port))
     process.start()
-    assert process._child is not None
-    assert await asyncio.to_thread(process._child.wait, 20) == 3
+    assert await asyncio.to_thread(process.ended) == 3
     assert f"127.0.0.1:{port}" in process.log()
     busy.close()
