@@ -7,18 +7,21 @@ nobody else can be using it.
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
 
 from edgeloop.layout import write_json
-from shared.bus.embedded import EmbeddedServer
+from shared.bus.embedded import LEAST_FREE_BYTES, EmbeddedServer
 from shared.bus.errors import EmbeddedServerError
 
 POLL_S = 0.2
+CHECK_S = 2.0
 ORPHAN_GRACE_S = 5
 
 
@@ -36,12 +39,29 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     write_json(state_file, {"name": "nats", "pid": os.getpid(), "http": server.url})
+    checked_at = time.monotonic()
     while server.is_running:
         if stop.wait(POLL_S):
             server.stop()
             return 0
+        if time.monotonic() - checked_at > CHECK_S:
+            try:
+                _revive(server, data)
+            except EmbeddedServerError as error:
+                sys.stderr.write(f"{error}\n")
+                return 1
+            checked_at = time.monotonic()
     sys.stderr.write(f"the NATS server ended; see {server.log}\n")
     return 1
+
+
+def _revive(server: EmbeddedServer, data: Path) -> None:
+    """Start a server anew that a full disk has stopped from storing, once there is room."""
+    problem = server.write_error()
+    if problem and shutil.disk_usage(data).free >= LEAST_FREE_BYTES:
+        sys.stderr.write(f"the NATS server stores nothing ({problem.strip()}); there is room now: starting it anew\n")
+        server.stop()
+        server.start()
 
 
 def _stop_orphan(data: Path) -> None:

@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
@@ -21,17 +23,22 @@ HOST: Final = "127.0.0.1"
 LEAST_FREE_BYTES: Final = 64 * 1024**2
 _START_DEADLINE_S: Final = 15.0
 _STOP_DEADLINE_S: Final = 10.0
+_HEALTH_TIMEOUT_S: Final = 2.0
+_direct: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_STORES_NOTHING: Final = ("write error", "no space left", "not enabled", "disabled")
 
 _CONFIG = """\
 # Written by Edgeloop at every start.
 host: {host}
 port: {port}
+http: "{host}:-1"
 server_name: edgeloop
 ports_file_dir: {ports}
 pid_file: {pid_file}
 logfile: {log}
 # An acknowledged write survives a killed server at once, a power cut after this long.
-jetstream {{ store_dir: {store}, sync_interval: "1s" }}
+# The disk is the limit: the default, 75 % of what is free at each start, would count what is stored already twice.
+jetstream {{ store_dir: {store}, sync_interval: "1s", max_file_store: 1TB }}
 """
 
 
@@ -45,6 +52,7 @@ class EmbeddedServer:
         """Args: data: where streams, log and configuration live. port: 0 for any free one."""
         self._data = data.resolve()
         self._port = port
+        self._monitoring = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: IO[str] | None = None
 
@@ -67,6 +75,20 @@ class EmbeddedServer:
     @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    def write_error(self) -> str:
+        """Return why the server stores nothing any more, or an empty string.
+
+        A stream that met a full disk refuses every write from then on; only a restart of the server mends that.
+        """
+        try:
+            with _direct.open(f"{self._monitoring}/healthz", timeout=_HEALTH_TIMEOUT_S):
+                return ""
+        except urllib.error.HTTPError as error:
+            said = error.read().decode(errors="replace")
+            return said if any(sign in said for sign in _STORES_NOTHING) else ""
+        except (OSError, ValueError):
+            return ""  # it is ending, or busy: nothing is known
 
     def start(self) -> Self:
         """Start and wait until it answers.
@@ -119,9 +141,11 @@ class EmbeddedServer:
             if self._process.poll() is not None:
                 self._raise_ended(self._process.returncode)
             try:
-                port = int(json.loads(ports_file.read_text())["nats"][0].rpartition(":")[2])
+                found = json.loads(ports_file.read_text())
+                port = int(found["nats"][0].rpartition(":")[2])
+                self._monitoring = found["monitoring"][0]
                 socket.create_connection((HOST, port), timeout=1).close()
-            except (OSError, ValueError):
+            except (OSError, ValueError, LookupError):
                 time.sleep(0.002)
             else:
                 return port

@@ -2,13 +2,13 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.js.errors
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 
 from shared.bus.errors import TopologyError
 from shared.bus.outcomes import LONGEST_DELAY_S
@@ -140,7 +140,7 @@ async def _ensure_stream(js: JetStreamContext, spec: StreamSpec) -> None:
     try:
         found = (await js.stream_info(spec.name)).config
     except nats.js.errors.NotFoundError:
-        echoed = (await js.add_stream(wanted)).config
+        echoed = await _put_stream(js.add_stream, wanted)
         _require_echo(f"stream {spec.name}", _differences(wanted, echoed, _STREAM_FIELDS))
         _log.info("made stream %s", spec.name)
         return
@@ -150,9 +150,20 @@ async def _ensure_stream(js: JetStreamContext, spec: StreamSpec) -> None:
     if differences:
         # What we do not specify stays as an operator set it.
         changed = found.evolve(**{name: getattr(wanted, name) for name in differences})
-        echoed = (await js.update_stream(changed)).config
+        echoed = await _put_stream(js.update_stream, changed)
         _require_echo(place, _differences(wanted, echoed, _STREAM_FIELDS))
         _log_changes(place, differences)
+
+
+async def _put_stream(put: Callable[[StreamConfig], Awaitable[StreamInfo]], config: StreamConfig) -> StreamConfig:
+    try:
+        return (await put(config)).config
+    except nats.js.errors.APIError as error:
+        raise TopologyError(
+            f"the server refused stream {config.name}: {error.description} (code {error.err_code}). "
+            "Next: if it is about storage, free some disk where the server keeps its data, or raise its limit "
+            "(max_file_store); else look into the server's log"
+        ) from error
 
 
 async def ensure_consumer(js: JetStreamContext, spec: ConsumerSpec) -> None:
