@@ -22,6 +22,7 @@ from shared.boards import Board, Core
 
 _LINES_SHOWN = 20
 _TIMEOUT_S = 300.0
+_DISK_IS_FULL = ("No space left on device", "NoSpaceLeft")
 _COMMON_FLAGS = (
     "-std=c99",
     "-O2",
@@ -61,7 +62,11 @@ class DoesNotFitError(ValueError):
 
 
 class CompilerError(RuntimeError):
-    """The compiler is missing, failed or never ended."""
+    """The compiler refused what Edgeloop generated. No repository should be able to cause that."""
+
+
+class CompilerUnavailableError(RuntimeError):
+    """The compiler is missing, was killed, ran out of disk or never ended: the machine's trouble."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,8 @@ def compile_firmware(
 
     Raises:
         DoesNotFitError: flash or RAM is too small.
-        CompilerError: the compiler is missing, failed or never ended.
+        CompilerError: the generated C or the kernels are at fault.
+        CompilerUnavailableError: the compiler is missing, was killed, ran out of disk or never ended.
     """
     sources = _write_sources(model, board, model_digest, workdir)
     command = _command(toolchain, board.core, sources)
@@ -107,7 +113,10 @@ def compile_firmware(
     output = _run(command, workdir, environment)
     if output is not None:
         _raise_overflow(output, board)
-        raise CompilerError(f"{_shown(command)} failed; its last lines:\n{_tail(output)}")
+        raise CompilerError(
+            f"{_shown(command)} refused C that Edgeloop generated: this is Edgeloop's fault, not the repository's. "
+            f"Next: report it with the model file and these lines:\n{_tail(output)}"
+        )
     elf = (workdir / "firmware.elf").read_bytes()
     binary = flash_image(elf, _code_address(board))
     return CompiledFirmware(
@@ -196,7 +205,9 @@ def _zig() -> str:
     """Return the compiler's path: its Python wrapper would outlive a time-out's kill, and costs a start of Python."""
     found = importlib.util.find_spec("ziglang")
     if found is None or found.origin is None:
-        raise CompilerError("the Python package ziglang is not installed; `pip install edgeloop[builder]` gets it")
+        raise CompilerUnavailableError(
+            "the Python package ziglang is not installed; `pip install edgeloop[builder]` gets it"
+        )
     return str(Path(found.origin).with_name("zig"))
 
 
@@ -214,7 +225,7 @@ def _environment(cache_dir: Path) -> dict[str, str]:
 def _run(command: Sequence[str], workdir: Path, environment: dict[str, str]) -> str | None:
     """Return what the command said when it failed, None when it succeeded."""
     if shutil.which(command[0]) is None:
-        raise CompilerError(
+        raise CompilerUnavailableError(
             f"{command[0]} is not installed; `apt-get install gcc-arm-none-eabi` gets it; toolchain zig is always there"
         )
     with subprocess.Popen(  # noqa: S603 - a fixed command on files that were just written
@@ -235,8 +246,10 @@ def _run(command: Sequence[str], workdir: Path, environment: dict[str, str]) -> 
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise CompilerError(f"{_shown(command)} did not end within {_TIMEOUT_S:.0f} s") from error
+                raise CompilerUnavailableError(f"{_shown(command)} did not end within {_TIMEOUT_S:.0f} s") from error
             raise
+    if process.returncode < 0 or (process.returncode and any(sign in output for sign in _DISK_IS_FULL)):
+        raise CompilerUnavailableError(f"{_shown(command)} ended with {process.returncode}:\n{_tail(output)}")
     return None if process.returncode == 0 else output
 
 

@@ -21,7 +21,13 @@ from services.artifact_builder.domain import (
     release_of,
 )
 from services.artifact_builder.errors import AuthorError, BuildFailureError, InfrastructureError
-from services.artifact_builder.firmware import CompiledFirmware, CompilerError, DoesNotFitError, compile_firmware
+from services.artifact_builder.firmware import (
+    CompiledFirmware,
+    CompilerError,
+    CompilerUnavailableError,
+    DoesNotFitError,
+    compile_firmware,
+)
 from services.artifact_builder.processes import SupervisorError
 from services.artifact_builder.reference import golden_vector, reference_of
 from services.artifact_builder.signing import SigningError, sign_image
@@ -46,7 +52,7 @@ AUTHOR_ERRORS: Final = (
 )
 """What adapters raise when the repository is at fault; each message names the place and the next step."""
 
-MACHINE_ERRORS: Final = (ReferenceMissingError, SigningError, SupervisorError)
+MACHINE_ERRORS: Final = (ReferenceMissingError, SigningError, SupervisorError, CompilerUnavailableError)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -102,7 +108,7 @@ class Stages:
         """Run one stage.
 
         Raises:
-            BuildFailureError: the author's fault.
+            BuildFailureError: the author's fault, or generated code that no compiler takes.
             InfrastructureError: the machine's, a full disk among others.
         """
         begun = time.perf_counter()
@@ -111,6 +117,7 @@ class Stages:
         except AuthorError as error:
             raise BuildFailureError(name, error.reason, error.last_lines) from error
         except CompilerError as error:
+            # Ours, as the reason says. Trying again would not help, and the author must not wait for a verdict.
             reason, *lines = str(error).splitlines()
             raise BuildFailureError(name, reason, lines) from error
         except AUTHOR_ERRORS as error:

@@ -56,7 +56,7 @@ class ArtifactBuilt(Payload):
 
 
 class BuildFailed(Payload):
-    """A commit did not become a release; the reason is the author's to mend."""
+    """A commit did not become a release, and would not if built again; the reason says what to mend."""
 
     TYPE: ClassVar[str] = "artifact.build_failed.v1"
 

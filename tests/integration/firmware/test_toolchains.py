@@ -11,6 +11,7 @@ from services.artifact_builder.codegen import GeneratedModel, generate
 from services.artifact_builder.firmware import (
     CompiledFirmware,
     CompilerError,
+    CompilerUnavailableError,
     DoesNotFitError,
     Toolchain,
     compile_firmware,
@@ -100,13 +101,14 @@ def test_too_little_ram_is_told_in_bytes(
 
 def test_what_the_compiler_said_is_in_the_error(model: GeneratedModel, build: Compile) -> None:
     broken = dataclasses.replace(model, sources={**model.sources, "model.c": "#error told you so\n"})
-    with pytest.raises(CompilerError, match="told you so"):
+    with pytest.raises(CompilerError, match="told you so") as caught:
         build(broken, board_named("cortex-m4"))
+    assert "Edgeloop's fault, not the repository's" in str(caught.value)
 
 
 def test_a_missing_compiler_is_named(model: GeneratedModel, build: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(CompilerError, match="apt-get install gcc-arm-none-eabi"):
+    with pytest.raises(CompilerUnavailableError, match="apt-get install gcc-arm-none-eabi"):
         build(model, board_named("cortex-m4"), Toolchain.GCC)
 
 

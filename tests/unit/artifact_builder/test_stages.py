@@ -4,7 +4,7 @@ import pytest
 
 from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError
 from services.artifact_builder.errors import AuthorError, BuildFailureError, InfrastructureError
-from services.artifact_builder.firmware import CompilerError, DoesNotFitError
+from services.artifact_builder.firmware import CompilerError, CompilerUnavailableError, DoesNotFitError
 from services.artifact_builder.pipeline import Stages
 from services.artifact_builder.processes import SupervisorError
 from services.artifact_builder.signing import SigningError
@@ -60,6 +60,7 @@ def test_the_compilers_last_lines_are_kept_apart() -> None:
         OSError(errno.ENOSPC, "No space left on device", "/somewhere"),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
         SigningError("no key"),
+        CompilerUnavailableError("not installed"),
         ReferenceMissingError("no TFLM here"),
         SupervisorError("killed"),
         InfrastructureError("unreachable"),
