@@ -28,3 +28,7 @@ class InfrastructureError(RuntimeError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class NoRoomError(InfrastructureError):
+    """No commit can be built here until somebody frees some disk."""

@@ -10,11 +10,11 @@ from typing import Final
 
 from services.artifact_builder import metrics, store
 from services.artifact_builder.domain import build_key
-from services.artifact_builder.errors import BuildFailureError, InfrastructureError
+from services.artifact_builder.errors import BuildFailureError, InfrastructureError, NoRoomError
 from services.artifact_builder.pipeline import BuildRequest, BuildResult, build, summaries
 from services.artifact_builder.tools import Tools
 from services.artifact_builder.workspace import workspace
-from shared.bus import Reject, Retry
+from shared.bus import Reject, Retry, Unavailable
 from shared.events import Event, Trigger
 from shared.events.artifact import ArtifactBuilt, BuildFailed, BuildStage, StageTiming
 from shared.events.drift import RetrainingRequested
@@ -84,6 +84,8 @@ async def _build(request: BuildRequest, production: Sequence[str], deps: Deps) -
             return [_failed(request, error)]
         except InfrastructureError as error:
             metrics.BUILDS.labels("postponed").inc()
+            if isinstance(error, NoRoomError):
+                raise Unavailable(error.reason) from error
             raise Retry(error.reason, delay_s=RETRY_DELAY_S) from error
         async with deps.store.transaction() as tx:
             store.remember(tx, key, digest=result.digest, project=request.project, commit=request.commit)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from imgtool import keys as imgtool_keys
 
-from services.artifact_builder.errors import InfrastructureError
+from services.artifact_builder.errors import InfrastructureError, NoRoomError
 from services.artifact_builder.firmware import Toolchain
 from services.artifact_builder.processes import Limits
 from services.artifact_builder.source import SCHEMES
@@ -59,10 +59,10 @@ class Tools:
         return public
 
     def check_room(self, folder: Path) -> None:
-        """Raise InfrastructureError unless the disk below `folder` has room for a build."""
+        """Raise NoRoomError unless the disk below `folder` has room for a build."""
         free = shutil.disk_usage(folder).free
         if free < self.minimum_free_bytes:
-            raise InfrastructureError(
+            raise NoRoomError(
                 f"{folder} has {free:,} bytes free; a build needs {self.minimum_free_bytes:,}. "
                 "Next: free some, or move EDGELOOP_DATA to a larger disk"
             )

@@ -19,7 +19,7 @@ from shared.bus.errors import (
     ServerTooOldError,
     TopologyError,
 )
-from shared.bus.outcomes import DONE, DeadLetter, Done, Outcome, Reject, Retry, RetryLater, backoff
+from shared.bus.outcomes import DONE, DeadLetter, Done, Outcome, Reject, Retry, RetryLater, Unavailable, backoff
 from shared.bus.publisher import Publisher, telemetry_id
 from shared.bus.topology import (
     AUDIT,
@@ -69,6 +69,7 @@ __all__ = [
     "ServerTooOldError",
     "StreamSpec",
     "TopologyError",
+    "Unavailable",
     "backoff",
     "connect",
     "ensure_consumer",

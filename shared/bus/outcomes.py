@@ -20,6 +20,10 @@ class Retry(Exception):  # noqa: N818 - an outcome, not an error
         self.delay_s = delay_s
 
 
+class Unavailable(Exception):  # noqa: N818 - an outcome, not an error
+    """Nothing can be handled here now, this event or another: repeat it in place until that passes. Never counted."""
+
+
 class Reject(Exception):  # noqa: N818 - an outcome, not an error
     """Never: this event cannot be handled by this code. It becomes a dead letter at once."""
 

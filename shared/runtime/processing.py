@@ -4,6 +4,7 @@ Deliveries are handled in groups that share a commit. When one of a group cannot
 and repeated with a savepoint around each, so that one event's failure takes nothing from its neighbours.
 """
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from shared.bus import (
     Reject,
     Retry,
     RetryLater,
+    Unavailable,
     backoff,
     telemetry_id,
 )
@@ -40,8 +42,10 @@ from shared.telemetry import TELEMETRY_ROOT, Telemetry, TelemetryBatch
 
 log = logging.getLogger(__name__)
 
-INFRASTRUCTURE: Final = (OperationalError, InterfaceError, nats.errors.Error, PublishError)
+INFRASTRUCTURE: Final = (OperationalError, InterfaceError, nats.errors.Error, PublishError, Unavailable)
 """Failures that say nothing about the event: the group is repeated in place until they pass, and nothing is counted."""
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 Received: TypeAlias = Event[Payload] | Telemetry
 
@@ -228,7 +232,13 @@ def problems(error: ValidationError) -> str:
 
 
 def outcome_of(error: Exception, delivery: Delivery, max_attempts: int) -> Outcome:
-    """Return what a handler's exception means for its delivery. Anything unexpected is worth another attempt."""
+    """Return what a handler's exception means for its delivery. Anything unexpected is worth another attempt.
+
+    Raises:
+        OSError: the disk is full, which is the infrastructure's trouble.
+    """
+    if isinstance(error, OSError) and error.errno in _FULL:
+        raise error
     if isinstance(error, Reject):
         return DeadLetter(error.reason)
     reason = error.reason if isinstance(error, Retry) else f"{type(error).__name__}: {error}"

@@ -17,6 +17,7 @@ from uuid import UUID
 from nats.aio.client import Client
 from pydantic import ValidationError
 from sqlalchemy import MetaData
+from sqlalchemy.exc import OperationalError
 from starlette.routing import BaseRoute
 
 from shared.bus import BusUnreachableError, Publisher, ServerTooOldError, TopologyError, connect, ensure_streams
@@ -101,7 +102,18 @@ def run(service: Service[S, D]) -> NoReturn:
         asyncio.run(_live(service, settings))
     except (BusUnreachableError, ServerTooOldError, TopologyError, StoreUnavailableError, PortInUseError) as error:
         sys.exit(_said(EXIT_INFRASTRUCTURE, f"{service.name}: {error}"))
+    except (OSError, OperationalError) as error:
+        log.critical("the machine failed", exc_info=error)
+        sys.exit(_said(EXIT_INFRASTRUCTURE, f"{service.name}: {_trouble(error, settings)}"))
     sys.exit(EXIT_OK)
+
+
+def _trouble(error: OSError | OperationalError, settings: BaseServiceSettings) -> str:
+    """Return what the last line of the log says: the one that a supervisor shows."""
+    said = str(error.orig if isinstance(error, OperationalError) else error)
+    if "disk is full" in said or "No space left" in said:
+        return f"{settings.data}: {said}. Next: free some space, or move EDGELOOP_DATA to a larger disk"
+    return said
 
 
 def _variables(error: ValidationError) -> str:

@@ -13,12 +13,13 @@ from services.artifact_builder.domain import build_key
 from services.artifact_builder.handlers import Deps, build_commit, build_with_production_data
 from services.artifact_builder.tools import Tools
 from services.artifact_builder.workspace import remove_stale, workspace
-from shared.bus import Reject, Retry
+from shared.bus import Reject, Retry, Unavailable
 from shared.events import Event, Payload, Trigger, envelop
 from shared.events.artifact import BuildFailed, BuildStage
 from shared.events.drift import RetrainingRequested
 from shared.events.source import Forge, SourcePushed
 from shared.store import Blobs, Store
+from tests.support import eventually, has_ended, text_of
 
 TOOLBOX = "t" * 64
 PREPARE = """
@@ -52,15 +53,6 @@ def pushed(address: str, commit: str) -> Event[Any]:
             delivery="1",
         )
     )
-
-
-async def written_by(file: Path) -> str:
-    """Wait for a process id that another process writes into `file`."""
-    for _ in range(400):
-        if file.exists() and (pid := file.read_text()):  # noqa: ASYNC240 - a few bytes
-            return pid
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{file} was never written")
 
 
 async def failure(event: Event[Any], deps: Deps) -> BuildFailed:
@@ -144,9 +136,9 @@ async def test_a_full_disk_is_tried_again(make_repository: Any, deps: Deps) -> N
         await build_commit.call(pushed(*make_repository(full)), deps)
 
 
-async def test_too_little_room_is_tried_again_before_anything_is_done(make_repository: Any, deps: Deps) -> None:
+async def test_too_little_room_is_waited_out_before_anything_is_done(make_repository: Any, deps: Deps) -> None:
     greedy = dataclasses.replace(deps, tools=dataclasses.replace(deps.tools, minimum_free_bytes=2**60))
-    with pytest.raises(Retry, match="bytes free; a build needs"):
+    with pytest.raises(Unavailable, match="bytes free; a build needs"):
         await build_commit.call(pushed(*make_repository({})), greedy)
 
 
@@ -177,11 +169,11 @@ async def test_a_release_that_vanished_is_built_again(make_repository: Any, deps
 async def test_a_cancelled_build_leaves_nothing(make_repository: Any, deps: Deps, tmp_path: Path) -> None:
     code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(999)"
     building = asyncio.ensure_future(build_commit.call(pushed(*make_repository({"prepare.py": code})), deps))
-    pid = await written_by(tmp_path / "pid")
+    pid = int(await eventually(lambda: text_of(tmp_path / "pid")))
     building.cancel()
     with pytest.raises(asyncio.CancelledError):
         await building
-    assert pid not in {entry.name for entry in Path("/proc").iterdir()}  # noqa: ASYNC240 - no disk behind it
+    assert has_ended(pid)
     assert not list(deps.work.iterdir())
 
 

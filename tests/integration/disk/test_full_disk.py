@@ -2,17 +2,21 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
 from edgeloop.layout import Layout
-from shared.bus import Publisher, PublishError, connect, ensure_streams
+from shared.bus import DeadLetters, EmbeddedServer, Publisher, PublishError, connect, ensure_streams
+from shared.events import derived_id
+from shared.events.source import Forge, SourcePushed
 from tests.integration.disk.conftest import Disk
-from tests.support import eventually
+from tests.support import ServiceProcess, eventually
 
 
 @contextmanager
@@ -50,3 +54,55 @@ async def test_the_bus_stores_again_once_there_is_room_and_has_lost_nothing(disk
         await eventually(stores_again)
         assert (await nc.jetstream().stream_info("AUDIT")).state.messages == stored + 1
         await nc.close()
+
+
+COUNTING_SERVICE = Path(__file__).parents[1] / "runtime" / "counting_service.py"
+PUSHES = 40
+
+
+async def test_a_service_waits_for_room_and_has_every_effect_once(
+    disk: Disk, nats_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    settings = {"EDGELOOP_DATA": str(disk.root)}
+    service = ServiceProcess("counting", nats_server.url, tmp_path, command=(str(COUNTING_SERVICE),), **settings)
+    nc = await connect(nats_server.url, name="test")
+    await ensure_streams(nc.jetstream())
+
+    async def push(numbers: range) -> None:
+        for number in numbers:
+            payload = SourcePushed(
+                project="p",
+                repository="https://forge.example/p.git",
+                ref="refs/heads/main",
+                commit=f"{number:040x}",
+                forge=Forge.GITEA,
+                delivery=str(number),
+            )
+            cause = derived_id("test", number)
+            await Publisher(nc, "test").publish(payload, event_id=cause, run_id=cause)
+
+    def counted() -> list[str]:
+        with closing(sqlite3.connect(f"file:{disk.root / 'counting_service.db'}?mode=ro", uri=True)) as connection:
+            rows = connection.execute("SELECT \"commit\" FROM counted WHERE kind = 'push'")
+            return sorted(row[0] for row in rows)
+
+    service.start()
+    state_file = disk.root / "run" / "counting_service.json"
+    await eventually(state_file.exists)
+    await push(range(PUSHES // 2))
+    await eventually(lambda: len(counted()) == PUSHES // 2)
+    disk.fill()
+    await push(range(PUSHES // 2, PUSHES))
+    await eventually(lambda: "disk is full" in service.log())
+    service.stop()
+    service.start()
+    assert service.ended() == 3
+    last_line = service.log().splitlines()[-1]
+    assert "disk is full" in last_line or "No space left" in last_line
+    disk.free()
+    service.start()
+    await eventually(lambda: len(counted()) == PUSHES)
+    assert counted() == [f"{number:040x}" for number in range(PUSHES)]
+    assert await DeadLetters(nc).list() == []
+    assert service.stop(signal.SIGTERM) == 0
+    await nc.close()
