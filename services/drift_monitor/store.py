@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from pydantic import TypeAdapter
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Connection,
@@ -30,6 +31,9 @@ from shared.releases.release import HISTOGRAM_BINS
 
 METADATA: Final = MetaData()
 
+_NUMBER: Final = BigInteger().with_variant(Integer, "sqlite")
+"""A fleet of 100,000 devices uses up 32 bits in two weeks. SQLite counts only in an INTEGER, which has 64."""
+
 _cohorts = Table(
     "drift_cohorts",
     METADATA,
@@ -41,7 +45,7 @@ _cohorts = Table(
 _reports = Table(
     "drift_reports",
     METADATA,
-    Column("id", Integer, primary_key=True),
+    Column("id", _NUMBER, primary_key=True),
     Column("project", String(63), nullable=False),
     Column("digest", String(71), nullable=False),
     Column("device", String(63), nullable=False),
@@ -154,9 +158,12 @@ def forget_reports(tx: Connection, project: str, digest: Digest, *, up_to: int |
 
 
 def load_memories(tx: Connection, project: str, devices: Sequence[str]) -> dict[str, Memory]:
-    """Return what is remembered of the devices; those never heard of are left out."""
+    """Return what is remembered of the devices, locked as cohorts are; those never heard of are left out."""
     rows = tx.execute(
-        select(_devices.c.device, _devices.c.body).where(_devices.c.project == project, _devices.c.device.in_(devices))
+        select(_devices.c.device, _devices.c.body)
+        .where(_devices.c.project == project, _devices.c.device.in_(devices))
+        .order_by(_devices.c.device)
+        .with_for_update()
     ).all()
     return {row.device: _MEMORY.validate_json(row.body) for row in rows}
 

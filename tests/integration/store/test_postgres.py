@@ -14,6 +14,11 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from device_gateway import store as gateway
+from services.artifact_builder import store as builder
+from services.device_lab_scheduler import store as lab
+from services.drift_monitor import store as drift
+from services.rollout_controller import store as rollout
 from shared.store import Inbox, Outbox, OutgoingMessage, Store, StoreUnavailableError, inbox, outbox
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -46,6 +51,12 @@ def database_url() -> Iterator[str]:
     yield f"postgresql+psycopg://edgeloop@/postgres?host={folder}"
     as_user("pg_ctl", "-D", cluster, "-w", "-m", "immediate", "stop")
     shutil.rmtree(folder)
+
+
+def test_every_services_tables_can_be_made(database_url: str) -> None:
+    tables = [builder.METADATA, drift.METADATA, gateway.METADATA, lab.METADATA, rollout.METADATA]
+    store = Store(database_url, *tables)
+    store.close()
 
 
 def open_store(url: str) -> Store:
