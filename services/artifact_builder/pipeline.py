@@ -37,6 +37,7 @@ from shared.boards import Board, board_named
 from shared.events import Trigger
 from shared.events.artifact import BuildStage, FirmwareSummary, StageTiming
 from shared.inference import InferenceError, ReferenceMissingError
+from shared.inference.tflm import require_tflm
 from shared.releases.datasets import DatasetError
 from shared.releases.manifest import Manifest
 from shared.releases.manifest_loader import ManifestError, load_manifest
@@ -145,6 +146,7 @@ async def build(request: BuildRequest, workspace: Path, tools: Tools) -> BuildRe
     stages = Stages()
     site = Site(checkout=workspace / "checkout", work=workspace)
     with stages.stage(BuildStage.CLONE):
+        require_tflm()  # now, not after minutes of training
         await source.clone(
             request.repository,
             request.commit,

@@ -55,6 +55,15 @@ def tflm_outputs(model: bytes, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.i
     return outputs
 
 
+def require_tflm() -> None:
+    """Return when TFLM can be used here.
+
+    Raises:
+        ReferenceMissingError: it is not installed, or not published for this platform.
+    """
+    _runtime()
+
+
 def _interpreter(model: bytes) -> Any:  # noqa: ANN401 - tflite_micro publishes no types
     runtime = _runtime()
     try:
@@ -72,10 +81,11 @@ def _runtime() -> ModuleType:
     except ImportError as error:
         here = f"{sys.platform} {platform.machine()}"
         if (sys.platform, platform.machine()) == ("linux", "x86_64"):
-            step = "it is not installed: pip install 'edgeloop[validators]' (or 'edgeloop[lab]')"
+            step = "it is not installed: pip install 'edgeloop[validators]' (or 'edgeloop[lab]', 'edgeloop[builder]')"
         else:
             step = (
-                "TFLM is published for linux x86_64 only: run the model validator and the device lab on such a machine"
+                "TFLM is published for linux x86_64 only: run the artifact builder, the model validator and the device "
+                "lab on such a machine"
             )
         raise ReferenceMissingError(f"tflite_micro cannot be imported on {here} ({error}); {step}") from error
     module: ModuleType = runtime
