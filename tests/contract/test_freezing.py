@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from edgeloop.contracts import __main__ as command
 from edgeloop.contracts import freeze
 from edgeloop.contracts.freeze import FROZEN_PATH, Frozen
 from edgeloop.contracts.render import render
+from tests.support import git
 
 ROOT = Path(__file__).parents[2]
 BUILT = "proto/events/artifact.built.v1.json"
@@ -40,14 +40,6 @@ def with_another_field(schema: dict[str, Any]) -> None:
 
 def without_a_field(schema: dict[str, Any]) -> None:
     del schema["$defs"]["ArtifactBuilt"]["properties"]["stages"]
-
-
-def git(root: Path, *arguments: str) -> None:
-    subprocess.run(
-        ["git", "-C", str(root), "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments],
-        check=True,
-        capture_output=True,
-    )
 
 
 def test_what_was_just_written_passes(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,5 @@
 """Small repositories to build, and a key to sign with."""
 
-import os
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pytest
 
 from services.artifact_builder.signing import generate_key
 from services.artifact_builder.tools import Tools
+from tests.support import git
 
 MANIFEST = """\
 version: 1
@@ -34,21 +33,6 @@ for name in ("train", "test"):
 """
 
 MakeRepository = Callable[[Mapping[str, str]], tuple[str, str]]
-
-
-def git(repository: Path, *arguments: str) -> str:
-    environment = {
-        "PATH": os.environ["PATH"],
-        "GIT_CONFIG_GLOBAL": "/dev/null",
-        "GIT_AUTHOR_NAME": "Ada",
-        "GIT_AUTHOR_EMAIL": "ada@example.org",
-        "GIT_COMMITTER_NAME": "Ada",
-        "GIT_COMMITTER_EMAIL": "ada@example.org",
-        "GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z",
-        "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z",
-    }
-    command = ["git", "-C", str(repository), *arguments]
-    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def commit_all(repository: Path) -> str:

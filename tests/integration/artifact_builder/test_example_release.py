@@ -28,6 +28,7 @@ from shared.events.source import Forge, SourcePushed
 from shared.inference.tflm import tflm_outputs
 from shared.releases.histograms import channel_histograms, quantise
 from shared.store import Blobs, Store, load_release
+from tests.support import git
 
 pytestmark = pytest.mark.slow
 
@@ -39,12 +40,10 @@ PROJECT = "exercise-recognition"
 def repository(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     folder = tmp_path_factory.mktemp("git") / "example"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
-    identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
-    for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=Add"], ["rev-parse", "HEAD"]):
-        done = subprocess.run(
-            ["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True, text=True
-        )
-    return folder.as_uri(), done.stdout.strip()
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message=Add")
+    return folder.as_uri(), git(folder, "rev-parse", "HEAD")
 
 
 @pytest.fixture(scope="module")

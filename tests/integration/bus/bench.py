@@ -1,7 +1,7 @@
 """A consumer under test: messages in, what was handled out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +10,11 @@ from nats.aio.client import Client
 from nats.js.api import ConsumerInfo
 
 from shared.bus import DONE, Consumer, ConsumerSpec, Delivery, Outcome, Publisher, ensure_consumer
+from tests.support import eventually
 
+SETTLED_WITHIN_S = 30
+NOT_LOST_S = 60
+"""An `ack_wait_s` with which a message that settles was handed back: the server would have waited longer."""
 SPEC = ConsumerSpec("EVENTS", "lab", ("edgeloop.evt.>",), ack_wait_s=2, max_attempts=4)
 
 
@@ -48,24 +52,14 @@ class Bench:
         info: ConsumerInfo = await self.nc.jetstream().consumer_info(self.spec.stream, self.spec.name)
         return info
 
-    async def settled(self, timeout_s: float = 20) -> None:
-        """Wait until the server has nothing left for the consumer."""
+    async def settled(self) -> None:
+        """Wait until the server has nothing left for the consumer, for less than an `ack_wait_s` of 60."""
 
         async def nothing_left() -> bool:
             info = await self.info()
             return info.num_pending == 0 and info.num_ack_pending == 0
 
-        await eventually(nothing_left, timeout_s)
-
-
-async def eventually(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = 20) -> None:
-    """Wait until `condition` holds."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            holds = condition()
-            if holds is True or (not isinstance(holds, bool) and await holds):
-                return
-            await asyncio.sleep(0.02)
+        await eventually(nothing_left, within_s=SETTLED_WITHIN_S)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import pytest
 from nats.aio.client import Client
 
 from shared.bus import BusUnreachableError, EmbeddedServer, ServerTooOldError, connect
-from tests.integration.bus.bench import eventually
+from tests.support import eventually
 
 
 @asynccontextmanager

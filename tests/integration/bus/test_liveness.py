@@ -1,7 +1,6 @@
 """Outages, long work, and the end of a process: nothing is lost, nothing is left."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -19,7 +18,8 @@ from shared.bus import (
     RetryLater,
     _pull,
 )
-from tests.integration.bus.bench import Bench, eventually, running
+from tests.integration.bus.bench import NOT_LOST_S, Bench, running
+from tests.support import eventually
 
 
 async def test_long_work_keeps_its_message_beyond_ack_wait(bench: Bench) -> None:
@@ -40,10 +40,10 @@ async def test_long_work_keeps_its_message_beyond_ack_wait(bench: Bench) -> None
 
 async def test_a_slow_batch_keeps_itself_and_what_was_prefetched(bench: Bench) -> None:
     async def process(deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.75)
         return await bench.done_with_all(deliveries)
 
-    consumer = await bench.consumer(ack_wait_s=0.4)
+    consumer = await bench.consumer(ack_wait_s=1)
     await bench.publish(*map(str, range(60)))
     async with running(consumer, consumer.run_batches(process)):
         await bench.settled()
@@ -95,7 +95,8 @@ async def test_long_work_is_shared_between_replicas(bench: Bench, nc: Client) ->
         running(first, first.run_concurrently(lambda _: handle("first"), concurrency=1)),
         running(second, second.run_concurrently(lambda _: handle("second"), concurrency=1)),
     ):
-        await asyncio.sleep(0.2)
+        # What this connection sends arrives in order: both have asked before anything is there to get.
+        await eventually(lambda: first._pull._requested and second._pull._requested)
         await bench.publish(*map(str, range(6)))
         await bench.settled()
     assert 2 <= workers.count("first") <= 4
@@ -235,7 +236,7 @@ async def test_drain_finishes_what_is_in_hand_and_gives_back_the_rest(bench: Ben
         await asyncio.sleep(0.1)
         return await bench.done_with_all(deliveries)
 
-    await bench.consumer(ack_wait_s=30)
+    await bench.consumer(ack_wait_s=NOT_LOST_S)
     consumer = Consumer(nc, bench.spec, batch=16)
     await bench.publish(*map(str, range(200)))
     async with running(consumer, consumer.run_batches(process)):
@@ -247,10 +248,8 @@ async def test_drain_finishes_what_is_in_hand_and_gives_back_the_rest(bench: Ben
     assert info.ack_floor.stream_seq == handled
     # Others get the rest at once, long before ack_wait.
     other = Consumer(nc, bench.spec)
-    began = time.monotonic()
     async with running(other, other.run_batches(bench.done_with_all)):
         await bench.settled()
-    assert time.monotonic() - began < 5
     assert sorted(bench.handled, key=int) == [str(number) for number in range(200)]
 
 
@@ -262,7 +261,7 @@ async def test_drain_interrupts_what_takes_too_long_and_gives_it_back(bench: Ben
         await asyncio.sleep(60)
         return DONE
 
-    consumer = await bench.consumer(ack_wait_s=30)
+    consumer = await bench.consumer(ack_wait_s=NOT_LOST_S)
     await bench.publish("long")
     run = asyncio.create_task(consumer.run_concurrently(handle, concurrency=1))
     await eventually(lambda: begun == [1])
@@ -270,39 +269,45 @@ async def test_drain_interrupts_what_takes_too_long_and_gives_it_back(bench: Ben
     await run
     again = await bench.consumer()
     async with running(again, again.run_batches(bench.done_with_all)):
-        await bench.settled(timeout_s=5)
+        await bench.settled()
     assert bench.handled == ["long"]
 
 
 async def test_drain_gives_up_an_endless_infrastructure_error(bench: Bench) -> None:
+    failed = asyncio.Event()
+
     async def process(_deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
+        failed.set()
         raise ConnectionError("database down")
 
-    consumer = await bench.consumer(ack_wait_s=30)
+    consumer = await bench.consumer(ack_wait_s=NOT_LOST_S)
     await bench.publish("x")
     run = asyncio.create_task(consumer.run_batches(process))
-    await asyncio.sleep(0.3)
+    await failed.wait()
     await consumer.drain()
     await run
     other = await bench.consumer()
     async with running(other, other.run_batches(bench.done_with_all)):
-        await bench.settled(timeout_s=5)
+        await bench.settled()
     assert bench.handled == ["x"]
 
 
 async def test_drain_gives_back_a_held_key_and_its_successors(bench: Bench) -> None:
+    held = asyncio.Event()
+
     async def handle(_delivery: Delivery) -> Outcome:
+        held.set()
         return RetryLater(60, "later")
 
-    consumer = await bench.consumer(ack_wait_s=30)
+    consumer = await bench.consumer(ack_wait_s=NOT_LOST_S)
     await bench.publish(*"abc")
     run = asyncio.create_task(consumer.run_concurrently(handle, concurrency=2, key=lambda _: "same"))
-    await asyncio.sleep(0.3)
+    await held.wait()
     await consumer.drain()
     await run
     again = await bench.consumer()
     async with running(again, again.run_batches(bench.done_with_all)):
-        await bench.settled(timeout_s=5)
+        await bench.settled()
     assert sorted(bench.handled) == list("abc")
 
 
@@ -312,7 +317,7 @@ async def test_a_closed_connection_ends_the_run_instead_of_spinning(bench: Bench
     await asyncio.sleep(0.1)
     await nc.close()
     with pytest.raises(BusClosedError, match=r"consumer lab of stream EVENTS: the connection .* closed for good"):
-        await asyncio.wait_for(run, 5)
+        await asyncio.wait_for(run, 30)
 
 
 async def test_a_deleted_consumer_ends_the_run_by_name(bench: Bench, nc: Client) -> None:
@@ -321,7 +326,7 @@ async def test_a_deleted_consumer_ends_the_run_by_name(bench: Bench, nc: Client)
     await asyncio.sleep(0.1)
     await nc.jetstream().delete_consumer("EVENTS", "lab")
     with pytest.raises(ConsumerGoneError, match=r"consumer lab of stream EVENTS is gone.*Next: restart"):
-        await asyncio.wait_for(run, 5)
+        await asyncio.wait_for(run, 30)
 
 
 async def test_a_consumer_that_never_was_ends_the_run_too(
@@ -329,7 +334,7 @@ async def test_a_consumer_that_never_was_ends_the_run_too(
 ) -> None:
     monkeypatch.setattr(_pull, "GONE_AFTER_S", 0.3)
     with pytest.raises(ConsumerGoneError, match=r"no consumer answered for 0\.3 s"):
-        await asyncio.wait_for(Consumer(nc, bench.spec).run_batches(bench.done_with_all), 10)
+        await asyncio.wait_for(Consumer(nc, bench.spec).run_batches(bench.done_with_all), 30)
 
 
 async def test_a_request_that_ran_out_is_renewed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,8 @@ from shared.bus import (
     ensure_consumer,
     ensure_streams,
 )
-from tests.integration.bus.bench import Bench, eventually, running
+from tests.integration.bus.bench import Bench, running
+from tests.support import eventually
 
 MAX_ATTEMPTS = 4
 
@@ -95,7 +96,7 @@ async def follow(url: str, plan: list[tuple[str, list[str]]], concurrency: int) 
     consumer = Consumer(client, spec)
     run = consumer.run_concurrently(handle, concurrency=concurrency, key=lambda each: each.subject.split(".")[2])
     async with running(consumer, run):
-        await eventually(lambda: sum(map(len, ended.values())) == len(plan), timeout_s=60)
+        await eventually(lambda: sum(map(len, ended.values())) == len(plan), within_s=60)
     assert most <= concurrency
     for key in {key for key, _ in plan}:
         expected = [index for index, (each, _) in enumerate(plan) if each == key]

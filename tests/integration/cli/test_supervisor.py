@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -13,6 +12,7 @@ import pytest
 from edgeloop.errors import InfrastructureError
 from edgeloop.stack import launcher
 from edgeloop.stack.supervisor import ProcessSpec, SupervisedProcess, last_lines
+from tests.support import eventually, has_ended, text_of
 
 SLEEP = "import sys, time; print('begun', flush=True); time.sleep(60)"
 STUBBORN = (
@@ -35,12 +35,6 @@ def spec_of(directory: Path, code: str, *, ready_deadline_s: float = 10, stop_gr
         ready_deadline_s=ready_deadline_s,
         stop_grace_s=stop_grace_s,
     )
-
-
-async def eventually(condition: Callable[[], bool], *, within_s: float = 10) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 - what is waited for is another process
-            await asyncio.sleep(0.02)
 
 
 async def test_a_killed_process_is_started_again_and_that_is_said(tmp_path: Path) -> None:
@@ -110,11 +104,10 @@ async def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None
         f"subprocess.Popen([sys.executable, {launcher.__file__!r}, str(os.getpid()), *{command!r}]); time.sleep(60)"
     )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", parent)
-    await eventually(lambda: pid_file.exists() and bool(pid_file.read_text()))
-    orphan = psutil.Process(int(pid_file.read_text()))
+    orphan = int(await eventually(lambda: text_of(pid_file)))
     process.kill()
     await process.wait()
-    await eventually(lambda: not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE)
+    await eventually(lambda: has_ended(orphan))
 
 
 async def test_the_previous_log_is_kept_beside_the_new_one(tmp_path: Path) -> None:

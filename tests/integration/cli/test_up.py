@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 
 from edgeloop.cli import execute
 from edgeloop.stack.stack import SERVICES
+from tests.support import has_ended, wait_until
 
 START_DEADLINE_S = 120
 
@@ -30,20 +30,6 @@ def up(data: Path, *options: str) -> "subprocess.Popen[str]":
 def ready(stack: "subprocess.Popen[str]") -> Any:
     assert stack.stdout is not None
     return json.loads(stack.stdout.readline())
-
-
-def eventually(condition: Callable[[], bool], *, within_s: float = 30) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
-
-
-def has_ended(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        # In a container nobody may reap orphans.
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    return True
 
 
 @contextlib.contextmanager
@@ -87,14 +73,14 @@ def test_a_stack_starts_recovers_refuses_a_second_and_leaves_nothing_behind(
                 return httpx.get(f"{service['http']}/readyz").status_code == 200
             return False
 
-        eventually(lambda: not psutil.pid_exists(service["pid"]))
-        eventually(is_back)
+        wait_until(lambda: has_ended(service["pid"]))
+        wait_until(is_back)
         assert "source_webhook ended with signal SIGKILL" in (tmp_path / "up.log").read_text()
 
         os.kill(stack.pid, signal.SIGTERM)
         assert stack.wait(60) == 0
         assert not (data / "stack.json").exists()
-        eventually(lambda: all(map(has_ended, children)))
+        wait_until(lambda: all(has_ended(child.pid) for child in children))
 
 
 @pytest.mark.slow
@@ -108,7 +94,7 @@ def test_nothing_survives_a_stack_that_is_killed_and_the_next_one_takes_over(tmp
         children = psutil.Process(stack.pid).children(recursive=True)
         assert any(child.name() == "nats-server" for child in children)
         stack.kill()
-        eventually(lambda: all(map(has_ended, children)))
+        wait_until(lambda: all(has_ended(child.pid) for child in children))
     again = up(data)
     with stopped_after(again):
         assert ready(again)["webhook_url"] == first["webhook_url"]

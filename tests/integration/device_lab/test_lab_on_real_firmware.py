@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from shared.releases.release import Firmware
 from shared.store import Store
 from tests.data.gestures.release import MemoryBlobs, gestures_release
 from tests.integration.device_lab.workshop import Workshop
+from tests.support import has_ended, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -218,25 +218,12 @@ def test_emulators_die_with_the_service(workshop: Workshop) -> None:
         assert workers
         service.kill()
         service.wait()
-        deadline = time.monotonic() + 10
-        while any(map(is_running, workers)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-    assert not any(map(is_running, workers))
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
+        wait_until(lambda: all(map(has_ended, workers)))
 
 
 def test_no_emulator_is_left_behind(bench: Bench) -> None:
     bench.close()
-    deadline = time.monotonic() + 10
-    while multiprocessing.active_children() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert multiprocessing.active_children() == []
+    wait_until(lambda: not multiprocessing.active_children())
 
 
 async def test_firmware_for_another_core_does_not_pass(deps: Deps, workshop: Workshop) -> None:

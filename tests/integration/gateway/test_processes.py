@@ -22,6 +22,7 @@ from shared.events import Event, Payload
 from shared.events.catalogue import decode
 from shared.events.device import DeviceReported, DeviceState, InstallObserved, InstallOutcome, InstallRelease
 from shared.store import Blobs
+from tests.support import eventually
 
 from .conftest import RELEASE, Keys, MakeImage
 
@@ -49,11 +50,11 @@ class Rack:
         return process
 
     async def until_ready(self, process: "subprocess.Popen[bytes]", ready: Path) -> dict[str, Any]:
-        async with asyncio.timeout(60):
-            while (state := read_if_there(ready)) is None:
-                assert process.poll() is None, "it ended before it was ready; see its log"
-                await asyncio.sleep(0.05)
-        return state
+        def state() -> dict[str, Any] | None:
+            assert process.poll() is None, "it ended before it was ready; see its log"
+            return read_if_there(ready)
+
+        return await eventually(state)
 
     @property
     def boards_file(self) -> Path:
@@ -106,9 +107,7 @@ class Ear:
             self.events.append(decode(message.subject, message.data))
 
     async def until(self, enough: Callable[[list[Payload]], bool]) -> list[Payload]:
-        async with asyncio.timeout(90):
-            while not enough([event.data for event in self.events]):  # noqa: ASYNC110 - events come when they come
-                await asyncio.sleep(0.05)
+        await eventually(lambda: enough([event.data for event in self.events]), within_s=90)
         return [event.data for event in self.events]
 
 
