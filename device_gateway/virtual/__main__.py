@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -21,6 +22,8 @@ from device_gateway.virtual.flash import FlashError
 from device_gateway.virtual.host import HOST, Host, running_host
 from device_gateway.virtual.settings import VirtualConfig, VirtualSettings
 from device_gateway.virtual.world import WorldError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Server(uvicorn.Server):
@@ -69,7 +72,7 @@ def _listen(port: int) -> socket.socket | None:
 
 
 def main() -> int:
-    """Return 0 after a graceful end, 2 for a configuration that cannot be used, 3 when the port is taken."""
+    """Return 0 after a graceful end, 2 for an unusable configuration, 3 when the port is taken or the disk is full."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     try:
         path = VirtualSettings().virtual_config
@@ -82,7 +85,10 @@ def main() -> int:
         if listener is None:
             return 3
         asyncio.run(serve(config, listener))
-    except (ValidationError, YAMLError, ImageError, WorldError, FlashError, NothingBootableError, OSError) as error:
+    except OSError as error:
+        sys.stderr.write(f"virtual boards: {path}: {error}\n")
+        return 3 if error.errno in _FULL else 2
+    except (ValidationError, YAMLError, ImageError, WorldError, FlashError, NothingBootableError) as error:
         sys.stderr.write(f"virtual boards: {path}: {error}\n")
         return 2
     return 0

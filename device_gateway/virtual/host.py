@@ -133,12 +133,14 @@ async def _bind(board: VirtualBoard, remembered: Path) -> tuple[asyncio.Datagram
         _logger.warning("%s: port %d is taken, it moves to another", board.name, port)
         transport, _ = await loop.create_datagram_endpoint(lambda: _BoardPort(board), local_addr=(HOST, 0))
     port = transport.get_extra_info("sockname")[1]
-    _remember_port(remembered, port)
+    if port != _remembered_port(remembered):
+        _remember_port(remembered, port)
     return transport, port
 
 
 def _remembered_port(path: Path) -> int:
-    return int(path.read_text()) if path.exists() else 0
+    text = path.read_text() if path.exists() else ""
+    return int(text) if text.isdecimal() else 0
 
 
 def _remember_port(path: Path, port: int) -> None:

@@ -23,7 +23,9 @@ class Surroundings:
 
     def move_to(self, environment: str) -> None:
         """Take all boards there."""
-        self._file.write_text(environment, "utf-8")
+        scratch = self._file.with_suffix(".new")
+        scratch.write_text(environment, "utf-8")
+        scratch.replace(self._file)
         self.environment = environment
 
 

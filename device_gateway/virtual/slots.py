@@ -3,6 +3,7 @@
 The refusals and their codes are those of Zephyr's img_mgmt, `IMG_MGMT_ERR`.
 """
 
+import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -185,8 +186,10 @@ class Slots:
             self._progress.unlink(missing_ok=True)
             return
         scratch = self._progress.with_suffix(".new")
-        scratch.write_text(json.dumps(asdict(upload)))
-        scratch.replace(self._progress)
+        # The host's full disk is not the board's trouble: older progress makes a resumed upload repeat some chunks.
+        with contextlib.suppress(OSError):
+            scratch.write_text(json.dumps(asdict(upload)))
+            scratch.replace(self._progress)
 
     def _load_progress(self) -> Upload | None:
         if self._progress is None or not self._progress.exists():

@@ -35,7 +35,9 @@ class TelemetryLog:
 
     def __init__(self, sequence_file: Path) -> None:
         self._file = sequence_file
-        self._sequence = int(sequence_file.read_text()) if sequence_file.exists() else 0
+        if not sequence_file.exists():
+            sequence_file.write_text("0")
+        self._sequence = int(sequence_file.read_text() or 0)
         self._open: _Open | None = None
         self._closed: deque[tuple[str, DeviceReport]] = deque(maxlen=_CLOSED_REPORTS)
 
@@ -66,7 +68,8 @@ class TelemetryLog:
         if self._open is None:
             return
         self._sequence += 1
-        self._file.write_text(str(self._sequence))
+        with self._file.open("r+") as file:  # in place: the number never gets shorter, and a full disk cannot lose it
+            file.write(str(self._sequence))
         report = DeviceReport(
             sequence=self._sequence,
             inferences=self._open.inferences,
