@@ -1,6 +1,5 @@
 """Firmware of a real model, really executed: smoke test on the board, predictions, telemetry, accuracy."""
 
-import asyncio
 from pathlib import Path
 
 import httpx
@@ -20,6 +19,7 @@ from shared.inference.tflm import tflm_outputs
 from shared.releases.histograms import quantise
 from shared.store import digest_of
 from tests.data.gestures.release import INT8, quantisation, windows
+from tests.support import eventually
 
 from .conftest import RELEASE, Image, Keys, OpenRack, Rack
 
@@ -75,9 +75,7 @@ def scores(rows: list[dict[str, str | int]], environment: str) -> tuple[int, int
 
 
 async def wait_for_predictions(host: Host, environment: str, count: int) -> tuple[int, int]:
-    async with asyncio.timeout(20):
-        while scores(host.ledger.rows(), environment)[1] < count:  # noqa: ASYNC110 - the host tells nobody, as a board
-            await asyncio.sleep(0.05)
+    await eventually(lambda: scores(host.ledger.rows(), environment)[1] >= count)
     return scores(host.ledger.rows(), environment)
 
 
@@ -167,11 +165,14 @@ async def test_a_report_belongs_to_the_image_that_ran(
     observed, _ = await rack.install(order)
     assert observed.outcome is InstallOutcome.VERIFIED, observed.detail
     await look_at_boards(rack.gateway)
-    for _ in range(3):
-        await asyncio.sleep(0.2)
+
+    async def digests_reported() -> list[str]:
         await collect(rack.gateway)
         await deliver(rack.gateway)
-    digests = [report.digest for batch in rack.published for report in batch.reports]
+        found = [report.digest for batch in rack.published for report in batch.reports]
+        return found if other in found else []
+
+    digests = await eventually(digests_reported)
     assert digests[0] == RELEASE
     assert digests[-1] == other
     assert digests == sorted(digests)
