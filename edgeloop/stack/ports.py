@@ -1,13 +1,12 @@
 """Ports that stay the same over restarts, so that a webhook address given to a forge stays right."""
 
+import contextlib
 import json
-import socket
 from pathlib import Path
 
 from edgeloop.errors import InfrastructureError
 from edgeloop.layout import write_json
-
-HOST = "127.0.0.1"
+from shared.bus.embedded import is_free
 
 
 class Ports:
@@ -49,15 +48,6 @@ class Ports:
         """Keep what was taken."""
         if self._remembered.get(name) != port:
             self._remembered[name] = port
-            write_json(self._file, self._remembered)
-
-
-def is_free(port: int) -> bool:
-    """Return whether a server could listen on `port` now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
+            # On a full disk it is not kept, which costs the same port next time, and ends nothing.
+            with contextlib.suppress(OSError):
+                write_json(self._file, self._remembered)

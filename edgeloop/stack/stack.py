@@ -16,6 +16,7 @@ import httpx
 from edgeloop.errors import InfrastructureError
 from edgeloop.events import connected
 from edgeloop.layout import Layout, StackState, write_json, write_private
+from edgeloop.stack.disk import watch_disk
 from edgeloop.stack.fleet import Fleet, gateway_yaml, virtual_yaml
 from edgeloop.stack.lock import exclusive
 from edgeloop.stack.ports import Ports
@@ -63,6 +64,7 @@ class LocalStack:
         self._http = httpx.AsyncClient(timeout=2, trust_env=False)
         self._nats_url = options.nats_url or ""
         self._secret = ""
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> StackState:
         """Start everything, group after group; return where things are.
@@ -94,12 +96,16 @@ class LocalStack:
             services={process.spec.name: self._url_of(process.spec.name) for process in self.processes},
         )
         write_json(self.layout.stack_file, state.model_dump())
+        self._watching = asyncio.create_task(watch_disk(self.layout.root, self._say), name="watch the disk")
         return state
 
     async def stop(self) -> None:
         """Stop the groups in the reverse order: whoever needs another goes first, the bus last."""
         self._say("stopping …")
         self.layout.stack_file.unlink(missing_ok=True)
+        if self._watching:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         for group in reversed(self._groups):
             await asyncio.gather(*(process.stop() for process in group))
         await self._http.aclose()
@@ -141,10 +147,9 @@ class LocalStack:
         port = self._ports.wanted(NATS)
 
         def command() -> tuple[str, ...]:
-            wanted = str(
-                self._ports.fixed(NATS) if self._nats_url else port
-            )  # after a crash: where clients look for it
-            return (*PYTHON, "-m", "edgeloop.stack.nats_process", str(self.layout.nats), wanted, str(state_file))
+            # After a crash: where clients look for it.
+            wanted = self._ports.fixed(NATS) if self._nats_url else port
+            return (*PYTHON, "-m", "edgeloop.stack.nats_process", str(self.layout.nats), str(wanted), str(state_file))
 
         return ProcessSpec(NATS, command, lambda: _environment({}), self.layout.log_of(NATS), self._written_by(NATS))
 

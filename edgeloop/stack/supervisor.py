@@ -124,19 +124,32 @@ class SupervisedProcess:
                 return
             if time.monotonic() - began > STEADY_AFTER_S:
                 backoff_s = FIRST_BACKOFF_S
-            self._say(f"{self.spec.name} ended with {_exit(code)}; starting it again in {backoff_s:g} s")
+            # Who was killed said nothing; who gave up said why.
+            why = "" if code < 0 else f" ({last_lines(self.spec.log, 1).strip()})"
+            self._say(f"{self.spec.name} ended with {_exit(code)}{why}; starting it again in {backoff_s:g} s")
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
             self.restarts += 1
-            process = await self._spawn()
+            process = await self._start_again()
+
+    async def _start_again(self) -> asyncio.subprocess.Process:
+        while True:
             try:
-                await self._until_ready(process)
-            except InfrastructureError as error:
+                process = await self._spawn()
+                break
+            except OSError as error:  # no memory, no file handles, no room for a log
+                self._say(f"{self.spec.name} cannot be started ({error}); trying again in {LONGEST_BACKOFF_S:g} s")
+                await asyncio.sleep(LONGEST_BACKOFF_S)
+        try:
+            await self._until_ready(process)
+        except InfrastructureError as error:
+            if process.returncode is None:  # who ended by itself is spoken of next
                 self._say(error.message.splitlines()[0])
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-            else:
-                self._say(f"{self.spec.name} is back")
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        else:
+            self._say(f"{self.spec.name} is back")
+        return process
 
     def _failure(self, what: str) -> InfrastructureError:
         return InfrastructureError(

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from edgeloop.errors import InfrastructureError
-from edgeloop.stack import launcher
+from edgeloop.stack import launcher, supervisor
 from edgeloop.stack.supervisor import ProcessSpec, SupervisedProcess, last_lines
 from tests.support import eventually, has_ended, text_of
 
@@ -126,3 +126,30 @@ def test_the_end_of_a_log_is_indented_and_a_missing_one_is_empty(tmp_path: Path)
     log.write_text("\n".join(f"line {number}" for number in range(100)))
     assert last_lines(log, 2) == "  line 98\n  line 99"
     assert last_lines(tmp_path / "none.log") == "  (empty)"
+
+
+async def test_who_gives_up_is_started_again_and_its_last_line_is_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    code = "import sys, time; print('begun', flush=True); time.sleep(0.3); sys.exit('the disk is full')"
+    child = SupervisedProcess(spec_of(tmp_path, code), said.append)
+    await child.start()
+    await eventually(lambda: "child is back" in said)
+    assert said[0] == "child ended with exit code 1 (the disk is full); starting it again in 0.5 s"
+    await child.stop()
+
+
+async def test_what_cannot_be_started_now_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "LONGEST_BACKOFF_S", 0.1)
+    said: list[str] = []
+    spec = spec_of(tmp_path, SLEEP)
+    child = SupervisedProcess(spec, said.append)
+    await child.start()
+    away = spec.log.parent.rename(tmp_path / "away")
+    spec.log.parent.write_text("in the way")
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    await eventually(lambda: any("cannot be started" in line for line in said))
+    spec.log.parent.unlink()
+    away.rename(spec.log.parent)
+    await eventually(lambda: "child is back" in said)
+    await child.stop()

@@ -12,6 +12,7 @@ from device_gateway.config import read_config
 from device_gateway.virtual.settings import VirtualConfig
 from edgeloop.errors import InfrastructureError
 from edgeloop.layout import Layout, write_private
+from edgeloop.stack.disk import Room, message, room_of
 from edgeloop.stack.fleet import Fleet, devices_of, gateway_yaml, virtual_yaml
 from edgeloop.stack.lock import exclusive
 from edgeloop.stack.ports import Ports
@@ -112,3 +113,16 @@ def test_a_file_that_could_not_be_written_leaves_nothing_behind(tmp_path: Path) 
     with pytest.raises(OSError, match="taken"):
         write_private(tmp_path / "taken", "x")
     assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "room", "said"),
+    [
+        (2**30, Room.ENOUGH, "room again"),
+        (200 * 2**20, Room.LOW, "200 MiB are free"),
+        (4096, Room.FULL, "disk is full"),
+    ],
+)
+def test_a_disk_that_fills_up_is_said(free_bytes: int, room: Room, said: str) -> None:
+    assert room_of(free_bytes) is room
+    assert said in message(Path("/data"), room, free_bytes)
