@@ -4,7 +4,7 @@ The structure comes first: content is only judged in arrays of the declared shap
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from services.data_validator.hashing import duplicate_rows, shared_runs, window_hashes
 from shared.events import Check, CheckOutcome
 from shared.releases.datasets import Dataset
+from shared.releases.gates import outcome, passes
 from shared.releases.manifest import Manifest
 
 CLIPPED_SHARE: Final = 0.05
@@ -49,11 +50,6 @@ def judge(evidence: Evidence) -> tuple[Check, ...]:
     return structure + tuple(check(evidence) for check in CONTENT)
 
 
-def passes(checks: Iterable[Check]) -> bool:
-    """Return whether every check passed. Insufficient evidence does not pass."""
-    return all(check.outcome is CheckOutcome.PASSED for check in checks)
-
-
 def window_shape(evidence: Evidence) -> Check:
     """Every row has the shape that the manifest declares."""
     wanted = evidence.manifest.input.shape
@@ -61,7 +57,7 @@ def window_shape(evidence: Evidence) -> Check:
     wrong = [name for name, shape in found.items() if shape != wanted]
     return Check(
         name="window-shape",
-        outcome=_outcome(not wrong),
+        outcome=outcome(not wrong),
         observed=", ".join(f"{name} {_shape(shape)}" for name, shape in found.items()),
         allowed=f"{_shape(wanted)} (input.shape)",
         detail=f"{', '.join(wrong)}: reshape in the prepare step, or correct input.shape in edgeloop.yaml"
@@ -77,7 +73,7 @@ def finite_values(evidence: Evidence) -> Check:
     places = [f"{name} row {int(np.argmax(mask))}" for name, mask in bad.items() if mask.any()]
     return Check(
         name="finite-values",
-        outcome=_outcome(not places),
+        outcome=outcome(not places),
         observed=f"{rows} rows hold NaN or infinity",
         allowed="0",
         detail=f"first in {', '.join(places)}: drop or repair these windows in the prepare step" if places else "",
@@ -94,7 +90,7 @@ def known_labels(evidence: Evidence) -> Check:
     places = [f"{name}: {labels[:5]}" for name, labels in wrong.items() if labels]
     return Check(
         name="known-labels",
-        outcome=_outcome(not places),
+        outcome=outcome(not places),
         observed="; ".join(places) or f"class indices within 0 to {classes - 1}",
         allowed=f"0 to {classes - 1} ({classes} labels)",
         detail="correct y in the prepare step, or add the missing names to labels in edgeloop.yaml" if places else "",
@@ -110,7 +106,7 @@ def value_range(evidence: Evidence) -> Check:
     wrong = [name for name, (low, high) in extremes.items() if low < limits.minimum or high > limits.maximum]
     return Check(
         name="value-range",
-        outcome=_outcome(not wrong),
+        outcome=outcome(not wrong),
         observed=", ".join(f"{name} {low:.6g} to {high:.6g}" for name, (low, high) in extremes.items()),
         allowed=f"{limits.minimum:g} to {limits.maximum:g} (input.minimum, input.maximum)",
         detail=f"{', '.join(wrong)}: look for a wrong unit or a faulty sensor; if the values are right, widen the range"
@@ -152,7 +148,7 @@ def class_balance(evidence: Evidence) -> Check:
     balanced = ratio <= IMBALANCE
     return Check(
         name="class-balance",
-        outcome=_outcome(balanced),
+        outcome=outcome(balanced),
         observed=f"1:{ratio:.3g} ({', '.join(f'{label} {count}' for label, count in counts.items())})",
         allowed=f"at most 1:{IMBALANCE:g} between the rarest and the commonest class of train",
         detail="" if balanced else "record more of the rare class, or leave rows of the common one out",
@@ -165,7 +161,7 @@ def group_leakage(evidence: Evidence) -> Check:
     both = sorted(train & test)
     return Check(
         name="group-leakage",
-        outcome=_outcome(not both),
+        outcome=outcome(not both),
         observed=f"{len(both)} groups in both of {len(train)} in train and {len(test)} in test",
         allowed="0",
         detail=f"group {', '.join(both[:10])}: split by person or device, never by row" if both else "",
@@ -179,7 +175,7 @@ def duplicate_leakage(evidence: Evidence) -> Check:
     rows = np.flatnonzero(both)
     return Check(
         name="duplicate-leakage",
-        outcome=_outcome(not len(rows)),
+        outcome=outcome(not len(rows)),
         observed=f"{len(rows)} of {len(test)} test windows are in train, value for value",
         allowed="0",
         detail=f"first test rows {rows[:5].tolist()}: remove them from one side" if len(rows) else "",
@@ -193,7 +189,7 @@ def overlap_leakage(evidence: Evidence) -> Check:
     rows = np.flatnonzero(overlapping)
     return Check(
         name="overlap-leakage",
-        outcome=_outcome(share <= OVERLAP_SHARE),
+        outcome=outcome(share <= OVERLAP_SHARE),
         observed=f"{len(rows)} of {len(overlapping)} test windows share consecutive samples with train",
         allowed=f"at most {OVERLAP_SHARE:.0%}",
         detail=f"first test rows {rows[:5].tolist()}: split the recordings first and cut windows after"
@@ -210,7 +206,7 @@ def conflicting_labels(evidence: Evidence) -> Check:
     places = [f"{name} rows {rows[:5].tolist()}" for name, rows in conflicts.items() if len(rows)]
     return Check(
         name="conflicting-labels",
-        outcome=_outcome(not places),
+        outcome=outcome(not places),
         observed=f"{sum(map(len, conflicts.values()))} rows equal another row of another class",
         allowed="0",
         detail=f"{', '.join(places)}: decide on one label" if places else "",
@@ -243,10 +239,6 @@ CONTENT: Final[tuple[CheckFunction, ...]] = (
     stuck_channels,
     clipped_channels,
 )
-
-
-def _outcome(passed: bool) -> CheckOutcome:
-    return CheckOutcome.PASSED if passed else CheckOutcome.FAILED
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -302,7 +294,7 @@ def _channel_check(
     bad = [part for part, values in shares.items() if (values > allowed).any()]
     return Check(
         name=name,
-        outcome=_outcome(not bad),
+        outcome=outcome(not bad),
         observed=f"{float(shares[worst_part][worst]):.2%} {what} in {channel} of {worst_part}",
         allowed=f"at most {allowed:.0%} of any channel",
         detail=f"{', '.join(bad)}: leave these recordings out, or repair the sensor" if bad else "",

@@ -4,12 +4,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from services.data_validator.domain import Evidence, judge, passes
+from services.data_validator.domain import Evidence, judge
 from services.data_validator.metrics import count
 from shared.events import Check, CheckOutcome, Event
 from shared.events.artifact import ArtifactBuilt
 from shared.events.validation import DataRejected, DataValidated
 from shared.releases.datasets import DatasetError, read_dataset
+from shared.releases.gates import passes
 from shared.releases.release import Release
 from shared.runtime.handlers import Emissions, Route, works_on
 from shared.store import Blobs, load_release

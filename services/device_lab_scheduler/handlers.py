@@ -14,12 +14,13 @@ from services.device_lab_scheduler.metrics import count_infrastructure_failure, 
 from services.device_lab_scheduler.store import find_result, keep_result, load_candidate, save_candidate
 from shared.boards import board_named
 from shared.bus.outcomes import Retry
-from shared.events import CheckOutcome, Event
+from shared.events import Event
 from shared.events.lab import CandidateAccepted, CandidateRefused, RunStaging
 from shared.events.validation import DataRejected, DataValidated, ModelRejected, ModelValidated
 from shared.inference import ReferenceMissingError
 from shared.inference.tflm import tflm_outputs
 from shared.releases.datasets import read_dataset
+from shared.releases.gates import not_passed
 from shared.releases.histograms import quantise
 from shared.releases.manifest import Budget
 from shared.releases.release import Firmware, Release
@@ -131,8 +132,7 @@ def _join(event: Event[AnyVerdict], verdict: Verdict, tx: Transaction) -> Emissi
 
 
 def _rejection(validator: Validator, said: DataRejected | ModelRejected) -> Verdict:
-    failed = tuple(check for check in said.checks if check.outcome is not CheckOutcome.PASSED)
-    return Verdict(validator, passed=False, failed=failed)
+    return Verdict(validator, passed=False, failed=not_passed(said.checks))
 
 
 async def _jobs(release: Release, blobs: Blobs) -> list[BoardJob]:

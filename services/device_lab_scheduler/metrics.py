@@ -1,4 +1,4 @@
-"""What the lab measures beside what the runtime does."""
+"""What the device lab measures beside what the runtime does."""
 
 from collections.abc import Iterable
 from typing import Final

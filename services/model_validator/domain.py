@@ -11,11 +11,11 @@ import numpy.typing as npt
 from shared.boards import Board
 from shared.events import Check, CheckOutcome
 from shared.events.lab import Numerics
+from shared.releases.gates import ROUNDING, outcome
 from shared.releases.manifest import Budget, Gates
 from shared.releases.release import Firmware
 
 _Z_95: Final = 1.959963984540054
-_ROUNDING: Final = 1e-9  # 0.90 - 0.87 is 0.030000000000000027: a limit that is met exactly is met
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,6 @@ def judge(answers: Answers, gates: Gates, classes: int, golden: bytes, fits: Ite
     )
 
 
-def passes(checks: Iterable[Check]) -> bool:
-    """Return whether every check passed. Insufficient evidence does not pass."""
-    return all(check.outcome is CheckOutcome.PASSED for check in checks)
-
-
 def enough_rows(answers: Answers, gates: Gates) -> Check:
     """Too few rows judge nothing."""
     rows = len(answers.labels)
@@ -81,7 +76,7 @@ def output_classes(answers: Answers, classes: int) -> Check:
     right = all(count == classes for count in found.values())
     return Check(
         name="output-classes",
-        outcome=_outcome(right),
+        outcome=outcome(right),
         observed=", ".join(f"{name} {count}" for name, count in found.items()),
         allowed=f"{classes} (labels)",
         detail="" if right else "give the model's last layer one output for each of labels in edgeloop.yaml",
@@ -93,10 +88,10 @@ def int8_accuracy(answers: Answers, gates: Gates) -> Check:
     correct, rows = int((_classes(answers.int8) == answers.labels).sum()), len(answers.labels)
     low, high = wilson_interval(correct, rows)
     accuracy = correct / rows if rows else 0.0
-    reached = rows > 0 and accuracy >= gates.accuracy - _ROUNDING
+    reached = rows > 0 and accuracy >= gates.accuracy - ROUNDING
     return Check(
         name="int8-accuracy",
-        outcome=_known(rows, reached),
+        outcome=outcome(reached, rows=rows),
         observed=f"{accuracy:.4f} ({correct} of {rows}; 95 % interval {low:.4f} to {high:.4f}; {Numerics.TFLM})",
         allowed=f"at least {gates.accuracy:g} (gates.accuracy)",
         detail="" if reached else "train longer or on more people, or lower gates.accuracy in edgeloop.yaml",
@@ -107,10 +102,10 @@ def accuracy_loss(answers: Answers, gates: Gates) -> Check:
     """Quantisation did not cost too much."""
     rows = len(answers.labels)
     float32, int8 = (_accuracy(outputs, answers.labels) for outputs in (answers.float32, answers.int8))
-    reached = float32 - int8 <= gates.accuracy_loss + _ROUNDING
+    reached = float32 - int8 <= gates.accuracy_loss + ROUNDING
     return Check(
         name="accuracy-loss",
-        outcome=_known(rows, reached),
+        outcome=outcome(reached, rows=rows),
         observed=f"{float32 - int8:.4f} ({Numerics.LITERT} float32 {float32:.4f}, {Numerics.TFLM} int8 {int8:.4f})",
         allowed=f"at most {gates.accuracy_loss:g} (gates.accuracy_loss)",
         detail="" if reached else "look at the input's range: outliers stretch the scale; then train with quantisation",
@@ -122,10 +117,10 @@ def agreement(answers: Answers, gates: Gates) -> Check:
     rows = len(answers.labels)
     equal = int((_classes(answers.int8) == _classes(answers.float32)).sum())
     share = equal / rows if rows else 0.0
-    reached = share >= gates.agreement - _ROUNDING
+    reached = share >= gates.agreement - ROUNDING
     return Check(
         name="int8-float32-agreement",
-        outcome=_known(rows, reached),
+        outcome=outcome(reached, rows=rows),
         observed=f"{share:.4f} ({equal} of {rows} equal answers, {Numerics.TFLM} against {Numerics.LITERT})",
         allowed=f"at least {gates.agreement:g} (gates.agreement)",
         detail=""
@@ -139,7 +134,7 @@ def golden_vector(answers: Answers, promised: bytes) -> Check:
     same = answers.golden == promised
     return Check(
         name="golden-vector",
-        outcome=_outcome(same),
+        outcome=outcome(same),
         observed=answers.golden.hex(),
         allowed=f"{promised.hex()}, bit by bit ({Numerics.TFLM})",
         detail="" if same else "builder and validator run different versions of tflite-micro: install the pinned one",
@@ -189,7 +184,7 @@ def _size(name: str, needed: int, available: int, budget: tuple[int | None, str]
     fits = needed <= allowed
     return Check(
         name=name,
-        outcome=_outcome(fits),
+        outcome=outcome(fits),
         observed=f"{needed} bytes",
         allowed=f"at most {allowed} bytes ({source})",
         detail=""
@@ -205,11 +200,3 @@ def _classes(outputs: npt.NDArray[np.int8] | npt.NDArray[np.float32]) -> npt.NDA
 
 def _accuracy(outputs: npt.NDArray[np.int8] | npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
     return float((_classes(outputs) == labels).mean()) if len(labels) else 0.0
-
-
-def _outcome(passed: bool) -> CheckOutcome:
-    return CheckOutcome.PASSED if passed else CheckOutcome.FAILED
-
-
-def _known(rows: int, passed: bool) -> CheckOutcome:
-    return _outcome(passed) if rows else CheckOutcome.INSUFFICIENT_EVIDENCE

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from services.model_validator.domain import Answers, Fit, judge, passes
+from services.model_validator.domain import Answers, Fit, judge
 from services.model_validator.metrics import count
 from shared.boards import board_named
 from shared.bus.outcomes import Retry
@@ -18,6 +18,7 @@ from shared.inference import InferenceError, ReferenceMissingError
 from shared.inference.litert import litert_float_outputs
 from shared.inference.tflm import tflm_outputs
 from shared.releases.datasets import Dataset, DatasetError, read_dataset
+from shared.releases.gates import passes
 from shared.releases.histograms import quantise
 from shared.releases.manifest import Budget
 from shared.releases.release import Release

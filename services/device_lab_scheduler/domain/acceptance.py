@@ -4,20 +4,19 @@ Smoke test: it boots, says which model it carries, and answers the golden vector
 test: every row of the test set, compared bit by bit with TFLM, and the accuracy, the RAM and the stack that came of it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from services.device_lab_scheduler.domain.candidates import explain
 from shared.boards import Board
-from shared.events import Check, CheckOutcome
+from shared.events import Check
 from shared.events.lab import BoardClass, BoardResult, CandidateAccepted, CandidateRefused, Numerics, Parity
+from shared.releases.gates import ROUNDING, outcome, passes
 from shared.releases.manifest import Budget, Gates
 
 INSTRUCTIONS_TOLERANCE: Final = 0.001
 """Between emulators: QEMU's count is read off a timer, whose tick is 5/8 of an instruction."""
-
-_ROUNDING: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def judge_candidate(
     """Return the lab's last word on a release, from all of its boards."""
     checks = tuple(check for run, expected in runs for check in judge_board(run, expected))
     results = tuple(measured(run, expected) for run, expected in runs if not run.fault)
-    if _passes(checks):
+    if passes(checks):
         return CandidateAccepted(project=project, digest=digest, boards=results, checks=checks)
     return CandidateRefused(project=project, digest=digest, reason=explain(checks), boards=results, checks=checks)
 
@@ -126,7 +125,7 @@ def measured(run: BoardRun, expected: Expectation) -> BoardResult:
 def _ran_to_the_end(run: BoardRun) -> Check:
     return Check(
         name=f"runs-{run.board}",
-        outcome=_outcome(not run.fault),
+        outcome=outcome(not run.fault),
         observed=run.fault or f"booted and answered {run.inputs} inputs ({run.emulator})",
         allowed="boots and answers every input without a fault",
         detail=f"find the program counter in the release's {run.board} ELF (arm-none-eabi-addr2line -fe)"
@@ -139,7 +138,7 @@ def _model(run: BoardRun, expected: Expectation) -> Check:
     same = run.model_digest == expected.model_digest
     return Check(
         name=f"model-{run.board}",
-        outcome=_outcome(same),
+        outcome=outcome(same),
         observed=run.model_digest,
         allowed=f"{expected.model_digest} (the release's int8 model)",
         detail="" if same else "the image was built from another model: build the commit again",
@@ -150,7 +149,7 @@ def _golden(run: BoardRun, expected: Expectation) -> Check:
     same = run.golden_output == expected.golden_output
     return Check(
         name=f"golden-{run.board}",
-        outcome=_outcome(same),
+        outcome=outcome(same),
         observed=run.golden_output.hex(),
         allowed=f"{expected.golden_output.hex()}, bit by bit",
         detail=""
@@ -163,7 +162,7 @@ def _parity(run: BoardRun) -> Check:
     first = run.first_mismatch
     return Check(
         name=f"parity-{run.board}",
-        outcome=_known(run, run.mismatches == 0),
+        outcome=outcome(run.mismatches == 0, rows=run.inputs),
         observed=f"{run.mismatches} of {run.inputs} output vectors differ from {Numerics.TFLM}",
         allowed="0, bit by bit",
         detail=f"test row {first.row}: {first.found} instead of {first.expected}; compare the layers of this row"
@@ -174,10 +173,10 @@ def _parity(run: BoardRun) -> Check:
 
 def _accuracy(run: BoardRun, expected: Expectation) -> Check:
     accuracy = run.correct / run.inputs if run.inputs else 0.0
-    reached = accuracy >= expected.gates.accuracy - _ROUNDING
+    reached = accuracy >= expected.gates.accuracy - ROUNDING
     return Check(
         name=f"accuracy-{run.board}",
-        outcome=_known(run, reached),
+        outcome=outcome(reached, rows=run.inputs),
         observed=f"{accuracy:.4f} ({run.correct} of {run.inputs})",
         allowed=f"at least {expected.gates.accuracy:g} (gates.accuracy)",
         detail="" if reached else "if parity holds, the model itself is not accurate enough",
@@ -189,7 +188,7 @@ def _stack(run: BoardRun, expected: Expectation) -> Check:
     fits = run.stack_bytes < reserved
     return Check(
         name=f"stack-{run.board}",
-        outcome=_outcome(fits),
+        outcome=outcome(fits),
         observed=f"{run.stack_bytes} bytes at the high-water mark",
         allowed=f"less than the {reserved} bytes reserved",
         detail="" if fits else "it may have run over: move large locals of the kernels into the arena",
@@ -206,7 +205,7 @@ def _ram(run: BoardRun, expected: Expectation) -> Check:
     fits = needed <= allowed
     return Check(
         name=f"ram-{run.board}",
-        outcome=_outcome(fits),
+        outcome=outcome(fits),
         observed=f"{needed} bytes: {expected.static_ram_bytes} static and {run.stack_bytes} of stack",
         allowed=f"at most {allowed} bytes ({source})",
         detail=""
@@ -221,7 +220,7 @@ def _cross_check(run: BoardRun, opinion: SecondOpinion) -> Check:
     agrees = opinion.output == run.golden_output and near
     return Check(
         name=f"cross-check-{run.board}",
-        outcome=_outcome(agrees),
+        outcome=outcome(agrees),
         observed=f"{opinion.emulator}: output {opinion.output.hex()}, {counted} instructions",
         allowed=f"{run.emulator}'s output {run.golden_output.hex()}, {run.instructions} instructions within "
         f"{INSTRUCTIONS_TOLERANCE:.1%}",
@@ -229,15 +228,3 @@ def _cross_check(run: BoardRun, opinion: SecondOpinion) -> Check:
         if agrees
         else "the emulators disagree: the firmware relies on something that one of them models otherwise",
     )
-
-
-def _passes(checks: Iterable[Check]) -> bool:
-    return all(check.outcome is CheckOutcome.PASSED for check in checks)
-
-
-def _outcome(passed: bool) -> CheckOutcome:
-    return CheckOutcome.PASSED if passed else CheckOutcome.FAILED
-
-
-def _known(run: BoardRun, passed: bool) -> CheckOutcome:
-    return _outcome(passed) if run.inputs else CheckOutcome.INSUFFICIENT_EVIDENCE

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-from shared.events import Check, CheckOutcome
+from shared.events import Check
+from shared.releases.gates import not_passed
 
 
 class Validator(StrEnum):
@@ -75,8 +76,7 @@ def explain(checks: Iterable[Check]) -> str:
     """Return the checks that did not pass as one sentence each: what was found, what is allowed, what to do."""
     return "; ".join(
         f"{check.name}: {check.observed}, allowed {check.allowed}" + (f": {check.detail}" if check.detail else "")
-        for check in checks
-        if check.outcome is not CheckOutcome.PASSED
+        for check in not_passed(checks)
     )
 
 

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.data_validator.domain import CONTENT, STRUCTURE, Evidence, judge, passes
+from services.data_validator.domain import CONTENT, STRUCTURE, Evidence, judge
 from services.data_validator.hashing import shared_runs, window_hashes
 from shared.events import CheckOutcome
 from shared.releases.datasets import Dataset
+from shared.releases.gates import passes
 from shared.releases.manifest import Manifest
 
 MANIFEST = Manifest.model_validate(

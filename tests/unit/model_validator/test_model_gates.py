@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.model_validator.domain import Answers, Fit, judge, passes, wilson_interval
+from services.model_validator.domain import Answers, Fit, judge, wilson_interval
 from shared.boards import board_named
 from shared.events import Blob, Check, CheckOutcome
+from shared.releases.gates import passes
 from shared.releases.manifest import Budget, Gates
 from shared.releases.release import Firmware
 
