@@ -1,4 +1,4 @@
-"""What a gateway counts."""
+"""What a gateway measures beside what the runtime does."""
 
 from collections import Counter as Tally
 from collections.abc import Iterable

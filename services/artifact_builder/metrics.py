@@ -1,4 +1,4 @@
-"""What the builder measures of itself."""
+"""What the artifact builder measures beside what the runtime does."""
 
 from typing import Final
 

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.drift_monitor.adapters import Deps
-from services.drift_monitor.handlers import ROUTES
+from services.drift_monitor.adapters import Baselines
+from services.drift_monitor.handlers import ROUTES, Deps
 from services.drift_monitor.settings import Settings
 from services.drift_monitor.store import METADATA
 from shared.runtime import Resources, Service, run
@@ -12,8 +12,8 @@ from shared.runtime import Resources, Service, run
 
 @asynccontextmanager
 async def deps(_settings: Settings, resources: Resources) -> AsyncIterator[Deps]:
-    yield Deps(resources.blobs)
+    yield Deps(Baselines(resources.blobs))
 
 
 if __name__ == "__main__":
-    run(Service(name="drift_monitor", settings=Settings, routes=ROUTES, metadata=METADATA, deps=deps))
+    run(Service(name="drift_monitor", settings=Settings, deps=deps, routes=ROUTES, metadata=METADATA))

@@ -48,13 +48,6 @@ class Baselines:
         return self._known[digest]
 
 
-class Deps:
-    """The drift monitor's dependencies."""
-
-    def __init__(self, blobs: BlobReader) -> None:
-        self.baselines = Baselines(blobs)
-
-
 def baseline_of(release: Release) -> Baseline:
     """Return what drift is judged by."""
     drift = release.manifest.drift

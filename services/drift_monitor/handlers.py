@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 from zlib import crc32
@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from services.drift_monitor import metrics, store
-from services.drift_monitor.adapters import Deps
+from services.drift_monitor.adapters import Baselines
 from services.drift_monitor.domain import (
     Baseline,
     Memory,
@@ -36,6 +36,13 @@ from shared.runtime.handlers import Emissions, InRun, Route, Transaction, handle
 from shared.telemetry import DeviceReport, Telemetry, TelemetryBatch
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What the handlers need."""
+
+    baselines: Baselines
 
 
 @handles_telemetry(emits=(DriftDetected, RetrainingRequested))

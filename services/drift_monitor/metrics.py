@@ -1,4 +1,4 @@
-"""What the drift monitor measures."""
+"""What the drift monitor measures beside what the runtime does."""
 
 from typing import Final
 

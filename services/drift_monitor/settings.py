@@ -1,7 +1,7 @@
-"""What an operator can set, as EDGELOOP_… variables. The policy is in the repository's manifest."""
+"""Settings of the drift monitor, from EDGELOOP_ variables."""
 
 from shared.runtime import BaseServiceSettings
 
 
 class Settings(BaseServiceSettings):
-    """What every service takes; nothing of its own."""
+    """Nothing of its own: the policy is in the repository's edgeloop.yaml."""

@@ -3,8 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.rollout_controller.adapters import Deps
-from services.rollout_controller.handlers import ROUTES
+from services.rollout_controller.handlers import ROUTES, Deps
 from services.rollout_controller.settings import Settings
 from services.rollout_controller.store import METADATA
 from shared.runtime import Resources, Service, run
@@ -12,8 +11,8 @@ from shared.runtime import Resources, Service, run
 
 @asynccontextmanager
 async def deps(_settings: Settings, resources: Resources) -> AsyncIterator[Deps]:
-    yield Deps(blobs=resources.blobs)
+    yield Deps(resources.blobs)
 
 
 if __name__ == "__main__":
-    run(Service(name="rollout_controller", settings=Settings, routes=ROUTES, metadata=METADATA, deps=deps))
+    run(Service(name="rollout_controller", settings=Settings, deps=deps, routes=ROUTES, metadata=METADATA))

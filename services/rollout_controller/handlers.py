@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
-from typing import Final, TypeAlias
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Protocol, TypeAlias
 
 from services.rollout_controller import metrics, store
-from services.rollout_controller.adapters import Deps
 from services.rollout_controller.domain import (
     Candidate,
     Decision,
@@ -37,6 +37,29 @@ from shared.releases.release import Release
 from shared.runtime.handlers import Emissions, InRun, Route, Transaction, every, handles
 
 log = logging.getLogger(__name__)
+
+
+class BlobReader(Protocol):
+    """The object store, for reading."""
+
+    async def get(self, digest: str) -> bytes:
+        """Return the bytes with that digest."""
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Deps:
+    """What the handlers need."""
+
+    blobs: BlobReader
+    clock: Callable[[], datetime] = utc_now
+    resumed: bool = False
+    """Whether the clock has ticked since the process started."""
+
 
 EMITS: Final[tuple[type[Payload], ...]] = (
     RolloutStarted,

@@ -1,4 +1,4 @@
-"""What the rollout controller measures."""
+"""What the rollout controller measures beside what the runtime does."""
 
 from typing import Final
 

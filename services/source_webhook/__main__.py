@@ -20,4 +20,4 @@ async def deps(settings: Settings, resources: Resources) -> AsyncIterator[Deps]:
 
 
 if __name__ == "__main__":
-    run(Service(name="source_webhook", settings=Settings, routes=ROUTES, deps=deps, http=webhook_routes))
+    run(Service(name="source_webhook", settings=Settings, deps=deps, routes=ROUTES, http=webhook_routes))

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Final, Protocol, assert_never
 from uuid import UUID
 
-from prometheus_client import Counter
 from pydantic import SecretStr
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
+from services.source_webhook import metrics
 from services.source_webhook.domain import (
     DIALECTS,
     Dialect,
@@ -31,9 +31,6 @@ from shared.events import Payload
 RETRY_AFTER_S: Final = 5
 
 log = logging.getLogger(__name__)
-_deliveries = Counter(
-    "edgeloop_webhook_deliveries", "Webhook deliveries by how they were answered", ["forge", "status"]
-)
 
 
 class Publisher(Protocol):
@@ -77,7 +74,7 @@ def webhook_routes(deps: Deps) -> Sequence[BaseRoute]:
 async def receive(deps: Deps, dialect: Dialect, request: Request) -> JSONResponse:
     """Answer one delivery, and count the answer."""
     response = await _answer(deps, dialect, request)
-    _deliveries.labels(forge=dialect.forge, status=response.status_code).inc()
+    metrics.DELIVERIES.labels(forge=dialect.forge, status=response.status_code).inc()
     return response
 
 

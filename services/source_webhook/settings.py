@@ -1,4 +1,4 @@
-"""What an operator can set, as EDGELOOP_… variables."""
+"""Settings of the webhook service, from EDGELOOP_ variables."""
 
 from pydantic import Field, SecretStr
 

@@ -11,8 +11,8 @@ from prometheus_client import REGISTRY
 from sqlalchemy import Connection, create_engine
 
 from services.drift_monitor import store
-from services.drift_monitor.adapters import Deps
-from services.drift_monitor.handlers import drift_id_of, take_production_data, turn_to_release, watch_inputs
+from services.drift_monitor.adapters import Baselines
+from services.drift_monitor.handlers import Deps, drift_id_of, take_production_data, turn_to_release, watch_inputs
 from shared.events import Blob, Payload, envelop
 from shared.events.dataset import DatasetAdded, DatasetRole
 from shared.events.drift import DriftDetected, RetrainingRequested
@@ -36,7 +36,7 @@ class Monitor:
 
     def __init__(self, tx: Connection) -> None:
         self.tx, self.blobs = tx, MemoryBlobs()
-        self.deps = Deps(self.blobs)
+        self.deps = Deps(Baselines(self.blobs))
         self.sequence = 0
         self.said: list[InRun] = []
 

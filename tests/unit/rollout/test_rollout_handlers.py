@@ -10,8 +10,7 @@ import pytest
 from sqlalchemy import Connection, create_engine
 
 from services.rollout_controller import store
-from services.rollout_controller.adapters import Deps
-from services.rollout_controller.handlers import judge_install, learn_device, start_rollout, watch_the_clock
+from services.rollout_controller.handlers import Deps, judge_install, learn_device, start_rollout, watch_the_clock
 from shared.events import Event, Payload, envelop
 from shared.events.device import DeviceReported, DeviceState, InstallObserved, InstallOutcome, InstallRelease
 from shared.events.lab import BoardClass, CandidateAccepted
