@@ -112,8 +112,8 @@ class EmbeddedServer:
         return self
 
     def _launch(self, binary: Path) -> None:
-        if self._port:
-            _require_free(self._port)
+        if self._port and not is_free(self._port):
+            raise _port_in_use(self._port)
         ports = self._data / "ports"
         shutil.rmtree(ports, ignore_errors=True)
         ports.mkdir()
@@ -269,14 +269,16 @@ def _lock(data: Path) -> IO[str]:
     return handle
 
 
-def _require_free(port: int) -> None:
+def is_free(port: int) -> bool:
+    """Return whether a server could listen on `port` of the loopback interface now."""
     with socket.socket() as probe:
-        # As the server does: connections of a predecessor that still linger do not count.
+        # As servers do: connections of a predecessor that still linger do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except OSError as error:
-            raise _port_in_use(port) from error
+        except OSError:
+            return False
+    return True
 
 
 def _port_in_use(port: int) -> PortInUseError:

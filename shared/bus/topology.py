@@ -11,7 +11,6 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 
 from shared.bus.errors import TopologyError
-from shared.bus.outcomes import LONGEST_DELAY_S
 from shared.events.catalogue import COMMAND_ROOT, EVENT_ROOT
 from shared.telemetry import TELEMETRY_ROOT
 
@@ -285,8 +284,3 @@ def _log_changes(place: str, differences: dict[str, tuple[Any, Any]]) -> None:
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - fields have all types
     return repr(getattr(value, "value", value))
-
-
-def longest_retry_s(spec: ConsumerSpec) -> float:
-    """Return how long the slowest sequence of retries of one event takes, apart from the handling itself."""
-    return spec.max_attempts * LONGEST_DELAY_S

@@ -1,16 +1,15 @@
 """From the payloads that a handler returns to the messages that the outbox publishes."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from shared.bus import Reject
 from shared.bus.publisher import ROOM_FOR_HEADERS_BYTES
-from shared.events import Payload, derived_id, envelop
+from shared.events import derived_id, envelop
 from shared.events.catalogue import subject_of
 from shared.observability.metrics import EVENTS_EMITTED
-from shared.runtime.handlers import Emissions, InRun
+from shared.runtime.handlers import Emissions, InRun, Route
 from shared.store import OutgoingMessage
 
 LARGEST_EVENT_BYTES: Final = 1024 * 1024 - ROOM_FOR_HEADERS_BYTES
@@ -69,7 +68,17 @@ class Emitter:
         return messages
 
 
-def undeclared(emissions: Emissions, declared: Sequence[type[Payload]]) -> list[str]:
-    """Return the types that a handler returned without declaring them in `emits`."""
+def require_declared(route: Route, emissions: Emissions) -> None:
+    """Refuse what a route returned without declaring it in `emits`: the published contract would not show it.
+
+    Raises:
+        Reject: with the types.
+    """
     payloads = (emission.payload if isinstance(emission, InRun) else emission for emission in emissions)
-    return sorted({type(payload).__name__ for payload in payloads if type(payload) not in declared})
+    if wrong := sorted({type(payload).__name__ for payload in payloads if type(payload) not in route.emits}):
+        raise Reject(f"{name_of(route)} returned {', '.join(wrong)}, which its `emits` does not declare")
+
+
+def name_of(route: Route) -> str:
+    """Return the name of the function that a route calls, for logs and traces."""
+    return getattr(route.call, "__name__", type(route).__name__)

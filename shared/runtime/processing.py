@@ -35,7 +35,7 @@ from shared.events import Event, Payload
 from shared.events.catalogue import UnknownTypeError, decode
 from shared.observability import Tracing
 from shared.observability.metrics import EVENT_SECONDS, OUTBOX_WAITING
-from shared.runtime.emitter import Emitter, undeclared
+from shared.runtime.emitter import Emitter, name_of, require_declared
 from shared.runtime.handlers import Emissions, Handler, Transaction, Worker
 from shared.store import Inbox, Outbox, OutgoingMessage, Store
 from shared.telemetry import TELEMETRY_ROOT, Telemetry, TelemetryBatch
@@ -199,10 +199,9 @@ async def _call(
     pipeline: Pipeline, route: Handler | Worker, item: Received, *arguments: object
 ) -> list[OutgoingMessage]:
     parent = item.traceparent if isinstance(item, Event) else None
-    with pipeline.tracing.span(getattr(route.call, "__name__", "handle"), parent) as traceparent:
+    with pipeline.tracing.span(name_of(route), parent) as traceparent:
         emissions: Emissions = await route.call(item, *arguments)
-    if wrong := undeclared(emissions, route.emits):
-        raise Reject(f"{route.call.__name__} returned {', '.join(wrong)}, which its `emits` does not declare")
+    require_declared(route, emissions)
     return pipeline.emitter.messages(
         emissions,
         now=datetime.now(UTC),

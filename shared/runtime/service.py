@@ -24,7 +24,7 @@ from shared.bus import BusUnreachableError, Publisher, ServerTooOldError, Topolo
 from shared.events import derived_id
 from shared.observability import HttpServer, PortInUseError, Tracing, configure_logs
 from shared.runtime.consumers import Lane, lanes_of
-from shared.runtime.emitter import Emitter
+from shared.runtime.emitter import Emitter, name_of, require_declared
 from shared.runtime.handlers import Emissions, Route, Timer, Transaction
 from shared.runtime.processing import Pipeline
 from shared.runtime.settings import BaseServiceSettings
@@ -209,14 +209,16 @@ async def _as_coroutine(task: Callable[[D], Awaitable[None]], deps: D) -> None:
 
 
 async def _tick(timer: Timer, resources: Resources, deps: object) -> None:
-    name = getattr(timer.call, "__name__", "timer")
+    name = name_of(timer)
     while True:
         await asyncio.sleep(timer.period_s)
         now = datetime.now(UTC)
         cause = derived_id(resources.name, name, now.isoformat())
         try:
             async with resources.unit() as unit:
-                unit.emit(await timer.call(now, deps, unit.tx), cause, cause)
+                emissions = await timer.call(now, deps, unit.tx)
+                require_declared(timer, emissions)
+                unit.emit(emissions, cause, cause)
         except Exception:
             log.exception("timer %s failed; it runs again in %s s", name, timer.period_s)
 
