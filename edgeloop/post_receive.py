@@ -10,13 +10,16 @@ import hmac
 import json
 import os
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
 
 TIMEOUT_S = 10
-ATTEMPTS = 2
+PAUSES_S = (0.5, 1.5, 3)
+"""Between attempts: together longer than a webhook service that was killed takes to be back."""
+NOT_TOLD = "NOT told about this push (the push itself is done): "
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -31,7 +34,10 @@ def main() -> None:
     for line in sys.stdin:
         old, new, ref = line.rstrip("\n").split(" ", 2)
         if ref.startswith("refs/heads/"):
-            say(f"{ref[11:]}: {send(config, secret, push(config, old, new, ref))}")
+            said = send(config, secret, push(config, old, new, ref))
+            if said.startswith(NOT_TOLD):
+                said += f"; then say `echo {old} {new} {ref} | python3 {os.path.abspath(__file__)}`"  # noqa: PTH100
+            say(f"{ref[11:]}: {said}")
 
 
 def read(directory: str) -> "tuple[dict[str, str], str]":
@@ -62,7 +68,7 @@ def push(config: "dict[str, str]", old: str, new: str, ref: str) -> bytes:
 
 
 def send(config: "dict[str, str]", secret: str, body: bytes) -> str:
-    """Return what to tell the pusher. A second attempt carries the same delivery id, so it cannot count twice."""
+    """Return what to tell the pusher. Further attempts carry the same delivery id, so they cannot count twice."""
     url = config["url"]
     headers = {
         "Content-Type": "application/json",
@@ -76,7 +82,7 @@ def send(config: "dict[str, str]", secret: str, body: bytes) -> str:
         handlers.append(urllib.request.ProxyHandler({}))  # a proxy cannot reach this machine's own services
     opener = urllib.request.build_opener(*handlers)
     result = ""
-    for _ in range(ATTEMPTS):
+    for pause_s in (*PAUSES_S, 0):
         request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - checked at install
         try:
             with opener.open(request, timeout=TIMEOUT_S) as response:
@@ -84,10 +90,11 @@ def send(config: "dict[str, str]", secret: str, body: bytes) -> str:
         except urllib.error.HTTPError as error:
             result = f"{url} answered {error.code}: {error.read(500).decode(errors='replace')}"
             if error.code < 500:
-                break
+                return f"{NOT_TOLD}{result}. Next: `edgeloop hook install` again"
         except (OSError, ValueError) as error:
             result = f"{url}: {getattr(error, 'reason', error)}"
-    return f"NOT told about this push: {result}. Is `edgeloop up` running? The push itself is done"
+        time.sleep(pause_s)
+    return f"{NOT_TOLD}{result}. Next: see that `edgeloop up` runs"
 
 
 def told(config: "dict[str, str]", answer: "dict[str, object]") -> str:

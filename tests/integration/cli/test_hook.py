@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import stat
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -128,15 +130,33 @@ def test_a_server_error_is_tried_again_under_the_same_delivery(repositories: Rep
     receiver.status = 503
     repositories.commit("a")
     assert "503" in repositories.push("main")
-    first, second = (headers["x-github-delivery"] for headers, _ in receiver.deliveries)
-    assert first == second
+    assert len(receiver.deliveries) == 4
+    assert len({headers["x-github-delivery"] for headers, _ in receiver.deliveries}) == 1
 
 
 def test_nobody_listening_is_shown_and_the_push_still_counts(repositories: Repositories) -> None:
     install(repositories.bare, url="http://127.0.0.1:9/webhooks/github", secret=SECRET)
     commit = repositories.commit("a")
-    assert "Is `edgeloop up` running?" in repositories.push("main")
+    said = repositories.push("main")
+    assert "see that `edgeloop up` runs" in said
     assert git(repositories.bare, "rev-parse", "main") == commit
+
+
+def test_who_was_not_told_is_told_by_the_command_that_was_shown(repositories: Repositories, receiver: Receiver) -> None:
+    install(repositories.bare, url=receiver.url, secret=SECRET)
+    receiver.status = 401
+    commit = repositories.commit("a")
+    said = repositories.push("main")
+    assert "NOT told about this push" in said
+    assert "Next: `edgeloop hook install` again" in said
+    receiver.status = 202
+    receiver.deliveries.clear()
+    (command,) = re.findall("then say `([^`]+)`", said.replace("\n", " "))
+    told = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert "run r-1" in told.stderr
+    (push,) = receiver.meanings
+    assert isinstance(push, Push)
+    assert push.payload.commit == commit
 
 
 def test_secret_and_address_are_for_the_owner_only(repositories: Repositories) -> None:
