@@ -23,8 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("up")(up.up)
-app.command("demo")(demo.demo)
+app.command("up", epilog="Example: edgeloop up --virtual-boards 6 --project local-fan --world world.npz")(up.up)
+app.command("demo", epilog="Example: edgeloop demo --keep")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.add_typer(run.app, name="run")
 app.add_typer(dlq.app, name="dlq")

@@ -9,6 +9,7 @@ from edgeloop.errors import UsageError
 from edgeloop.events import connected
 from shared.bus import Publisher
 from shared.events import derived_id
+from shared.events.catalogue import subject_filter
 from shared.events.dataset import DATASET_MEDIA_TYPE, DatasetAdded, DatasetRole
 from shared.releases.datasets import DatasetError, read_dataset
 from shared.store import Blobs
@@ -56,3 +57,11 @@ async def add_dataset(
         event_id = derived_id("dataset", project, role, blob.digest)
         duplicate = await Publisher(nc, "edgeloop-cli").publish(payload, event_id=event_id, run_id=event_id)
     return payload, duplicate
+
+
+async def is_known(url: str, project: str) -> bool:
+    """Return whether the bus has a push of this project: a dataset for any other waits for ever."""
+    async with connected(url) as nc:
+        subject = subject_filter(SourcePushed, project)
+        info = await nc.jetstream().stream_info("EVENTS", subjects_filter=subject)
+        return bool(info.state.subjects)

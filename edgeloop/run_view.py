@@ -75,9 +75,14 @@ def run_table(runs: Iterable[Run]) -> Table:
     return table
 
 
-def with_reason(run: Run, tree: RenderableType) -> RenderableType:
-    """Return the tree with the reason of a failure below it."""
-    return Group(tree, Text(reason_of(run), "red")) if run.reason else tree
+def with_reason(run: Run, now: datetime) -> RenderableType:
+    """Return the tree of one run, with the reason of a failure below it instead of in it."""
+    if not run.reason:
+        return run_tree(run, now)
+    stages = tuple(
+        stage.model_copy(update={"detail": ""}) if stage.detail == run.reason else stage for stage in run.stages
+    )
+    return Group(run_tree(run.model_copy(update={"stages": stages}), now), Text(reason_of(run), "red"))
 
 
 def reason_of(run: Run) -> str:

@@ -5,7 +5,7 @@ from json import JSONDecodeError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from device_gateway.virtual.board import Fault
@@ -62,6 +62,10 @@ class _Api:
                 return _refuse(422, str(error))
         return JSONResponse({"name": host.surroundings.environment, "allowed": host.world.environments})
 
+    async def ready(self, _: Request) -> PlainTextResponse:
+        """GET: as every service answers; the boards listen before this interface does."""
+        return PlainTextResponse("ready\n")
+
     async def accuracy(self, request: Request) -> JSONResponse:
         """GET: the score by environment, image and device; counts grow until ``?reset=1``."""
         response = JSONResponse(self._host.ledger.rows())
@@ -75,6 +79,7 @@ def application(host: Host) -> Starlette:
     api = _Api(host)
     return Starlette(
         routes=[
+            Route("/readyz", api.ready),
             Route("/boards", api.boards),
             Route("/boards/{id}/faults", api.faults, methods=["POST"]),
             Route("/environment", api.environment, methods=["GET", "PUT"]),

@@ -1,5 +1,7 @@
 """The sensor data that boards play: recordings of people in environments, and labels that only this process sees."""
 
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +31,12 @@ class World:
         Raises:
             WorldError: it cannot be read, or an array is missing or of another length.
         """
+        if path.is_file() and not zipfile.is_zipfile(path):  # numpy would take it for a pickle
+            raise WorldError(f"{path}: no readable .npz, which is a zip archive; the example's world.py writes it")
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 found = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise WorldError(f"{path}: no readable .npz: {error}; the example's world.py writes it") from error
         for name in ("x", "y", "group", "environment"):
             if name not in found:

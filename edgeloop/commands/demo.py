@@ -31,7 +31,7 @@ def demo(
     Exit code 1 if a gate failed, 3 if something did not happen in time.
     """
     terminal = Terminal(as_json)
-    asyncio.run(_until_signal(_play(data, terminal, keep=keep, timeout_s=timeout_s)))
+    asyncio.run(_until_signal(_play(data and data.absolute(), terminal, keep=keep, timeout_s=timeout_s)))
 
 
 async def _until_signal(playing: Coroutine[Any, Any, None]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Literal
 
 import typer
@@ -21,9 +22,10 @@ from shared.bus import DeadLetterMissingError, DeadLetterRecord, DeadLetters
 app = typer.Typer(help="Dead letters: messages that no service could handle.", no_args_is_help=True)
 
 ALL_AT_ONCE = 10_000
+REASON_IN_A_TABLE = 200
 SequenceArgument = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="As `edgeloop dlq ls` shows it.")]
 SequencesArgument = Annotated[
-    list[int] | None, typer.Argument(metavar="[NUMBER]...", min=1, help="As `edgeloop dlq ls` shows them.")
+    list[int] | None, typer.Argument(metavar="NUMBER", min=1, help="As `edgeloop dlq ls` shows them.")
 ]
 EveryOption = Annotated[bool, typer.Option("--all", help="All of them.")]
 
@@ -63,7 +65,7 @@ def show(
     terminal.result(_as_json(record), table)
 
 
-@app.command()
+@app.command(epilog="Example: edgeloop dlq replay 3 4")
 def replay(
     numbers: SequencesArgument = None,
     *,
@@ -76,7 +78,7 @@ def replay(
     _change("replay", numbers, data, nats_url, every=every, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog="Example: edgeloop dlq drop --all")
 def drop(
     numbers: SequencesArgument = None,
     *,
@@ -150,7 +152,7 @@ def _table(records: Sequence[DeadLetterRecord]) -> Table:
     table = Table("number", "consumer", "subject", "attempts", "died", "reason", box=None)
     for record in records:
         died = f"{record.died_at:%Y-%m-%d %H:%M:%S}" if record.died_at else "-"
-        reason = Text(record.reason.splitlines()[0][:200] if record.reason else "")
+        reason = Text(shorten(record.reason, REASON_IN_A_TABLE, placeholder=" …"))
         table.add_row(str(record.sequence), record.consumer, record.subject, str(record.attempts), died, reason)
     return table
 

@@ -20,7 +20,7 @@ def group() -> None:
     """Keep `install` a command of its own although it is the only one."""
 
 
-@app.command()
+@app.command(epilog="Example: edgeloop hook install ~/models/fan.git")
 def install(
     repository: Annotated[Path, typer.Argument(metavar="REPO", help="A git repository that people push to.")],
     *,

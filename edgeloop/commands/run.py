@@ -26,7 +26,7 @@ RUN_APPEARS_S: Final = 3.0
 """A run that a webhook has just answered with is on the bus a moment later."""
 
 RunArgument = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="The run's id or its first digits; without it, the newest run.")
+    str | None, typer.Argument(metavar="RUN", help="The run's id or its first digits; without it, the newest run.")
 ]
 
 
@@ -40,7 +40,7 @@ def list_runs(*, data: DataOption = DEFAULT_DATA, nats_url: NatsUrlOption = None
     terminal.result([run.model_dump(mode="json") for run in runs], run_table(runs) if runs else nothing)
 
 
-@app.command()
+@app.command(epilog="Example: edgeloop run show 59ff3866")
 def show(
     run_id: RunArgument = None,
     *,
@@ -52,11 +52,11 @@ def show(
     terminal = Terminal(as_json)
     with readable_bus(nats_url, data, terminal.note) as url:
         run = select(asyncio.run(_runs(url)), run_id)
-    terminal.result(run.model_dump(mode="json"), with_reason(run, run_tree(run, datetime.now(UTC))))
+    terminal.result(run.model_dump(mode="json"), with_reason(run, datetime.now(UTC)))
     raise typer.Exit(_exit_code(run))
 
 
-@app.command()
+@app.command(epilog="Example: git push && edgeloop run watch")
 def watch(
     run_id: RunArgument = None,
     *,
@@ -68,7 +68,7 @@ def watch(
     """Draw one run until it ends. Exit code 1 if it failed, 3 if it did not end in --timeout seconds."""
     terminal = Terminal(as_json)
     run = asyncio.run(_watch(bus_url(nats_url, data), run_id, terminal, timeout_s or None))
-    terminal.result(run.model_dump(mode="json"), with_reason(run, run_tree(run, datetime.now(UTC))))
+    terminal.result(run.model_dump(mode="json"), with_reason(run, datetime.now(UTC)))
     raise typer.Exit(_exit_code(run) if run.outcome.is_final else ExitCode.INFRASTRUCTURE)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.table import Table
@@ -16,21 +16,28 @@ from edgeloop.stack.fleet import Fleet
 from edgeloop.stack.stack import NATS, StackOptions, running
 from edgeloop.terminal import Terminal
 
-PortOption = Annotated[int | None, typer.Option(min=1, max=65535, help="Without it: the last one, else any free one.")]
+OR_ANY: Final = "without it, the one of the last time or any free one."
 
 
 def up(
     *,
     data: DataOption = DEFAULT_DATA,
     nats_url: Annotated[str | None, typer.Option(help="Use this bus instead of an embedded one.")] = None,
-    nats_port: PortOption = None,
-    webhook_port: PortOption = None,
+    nats_port: Annotated[int | None, typer.Option(min=1, max=65535, help=f"Port of the embedded bus; {OR_ANY}")] = None,
+    webhook_port: Annotated[int | None, typer.Option(min=1, max=65535, help=f"Port for webhooks; {OR_ANY}")] = None,
     virtual_boards: Annotated[
         int, typer.Option(min=0, max=512, help="Host so many virtual boards, and a gateway for them.")
     ] = 0,
-    project: Annotated[str | None, typer.Option(help="The project of the virtual boards.")] = None,
+    project: Annotated[
+        str | None, typer.Option(help="Whose releases the boards take, as `edgeloop hook install` prints it.")
+    ] = None,
     world: Annotated[
-        Path | None, typer.Option(help="The recordings they play: world.npz.", exists=True, dir_okay=False)
+        Path | None,
+        typer.Option(
+            help="The recordings that the boards play, an .npz of x, y, group and environment.",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

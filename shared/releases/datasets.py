@@ -1,6 +1,8 @@
 """Datasets as files: one .npz, three arrays."""
 
 import io
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +40,12 @@ def read_dataset(source: bytes | Path, *, name: str = "dataset") -> Dataset:
     """
     if isinstance(source, Path):
         name, source = str(source), source.read_bytes()
+    if not zipfile.is_zipfile(io.BytesIO(source)):  # numpy would take it for a pickle
+        raise DatasetError(f"{name}: not a readable .npz, which is a zip archive; write it with numpy.savez_compressed")
     try:
         with np.load(io.BytesIO(source), allow_pickle=False) as arrays:
             found = {key: arrays[key] for key in arrays.files}
-    except (ValueError, OSError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(f"{name}: not a readable .npz: {error}; write it with numpy.savez_compressed") from error
     missing = [key for key in ("x", "y", "group") if key not in found]
     if missing:

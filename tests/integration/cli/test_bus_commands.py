@@ -225,6 +225,17 @@ async def test_a_dataset_is_stored_and_announced_once(cli: Cli, nc: Client, tmp_
     assert (await nc.jetstream().stream_info("EVENTS")).state.messages == 1
 
 
+async def test_a_dataset_for_a_project_that_nobody_pushed_is_noted(
+    nats_server: EmbeddedServer, nc: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await say(nc, PUSHED, RUN)
+    add = ["data", "add", str(dataset_file(tmp_path, 6)), "--nats-url", nats_server.url, "--project"]
+    assert await asyncio.to_thread(execute, [*add, "acme-gate"]) == 0
+    assert "nothing was ever pushed to a project acme-gate" in capsys.readouterr().err
+    assert await asyncio.to_thread(execute, [*add, "acme-gait"]) == 0
+    assert "nothing was ever pushed" not in capsys.readouterr().err
+
+
 async def test_an_empty_dataset_is_bad_input(cli: Cli, tmp_path: Path) -> None:
     code, answer = await cli("data", "add", str(dataset_file(tmp_path, 0)), "--project", "acme-gait")
     assert (code, "no rows" in answer["error"]) == (2, True)
