@@ -11,6 +11,7 @@ from shared.bus import Publisher
 from shared.events import derived_id
 from shared.events.catalogue import subject_filter
 from shared.events.dataset import DATASET_MEDIA_TYPE, DatasetAdded, DatasetRole
+from shared.events.source import SourcePushed
 from shared.releases.datasets import DatasetError, read_dataset
 from shared.store import Blobs
 
