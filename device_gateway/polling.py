@@ -45,11 +45,15 @@ async def look_at_boards(gateway: Gateway) -> None:
     if not news:
         return
     now = datetime.now(UTC)
-    async with gateway.unit() as unit:
-        known = store.digests(unit.tx)
-        for session, seen in news:
-            cause = derived_id("look", gateway.config.gateway, session.entry.id, now.isoformat())
-            unit.emit([gateway.report(session, seen, known.get(seen.image_hash), now)], cause, cause)
+    try:
+        async with gateway.unit() as unit:
+            known = store.digests(unit.tx)
+            for session, seen in news:
+                cause = derived_id("look", gateway.config.gateway, session.entry.id, now.isoformat())
+                unit.emit([gateway.report(session, seen, known.get(seen.image_hash), now)], cause, cause)
+    except PublishError as error:
+        # Committed all the same: the outbox says it when the bus is back.
+        _log.warning("the states of %d boards wait for the bus: %s", len(news), error)
     for session, seen in news:
         if session.sighting is seen:
             session.sighting = replace(seen, said_at=now)

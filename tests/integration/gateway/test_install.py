@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from device_gateway.gateway import Unit
 from device_gateway.polling import look_at_boards
 from device_gateway.virtual.board import Fault
 from device_gateway.virtual.provisioning import factory_key
+from shared.bus import PublishError
 from shared.events import Blob
 from shared.events.device import DeviceReported, DeviceState, GoldenVector, InstallOutcome
 
@@ -176,6 +180,21 @@ async def test_what_an_installation_reported_meanwhile_is_not_overwritten_by_an_
     await looking
     assert session.sighting is newer
     assert [report.device for report in rack.said if isinstance(report, DeviceReported)] == []
+
+
+async def test_a_bus_that_is_away_neither_ends_the_watch_nor_has_states_said_twice(open_rack: OpenRack) -> None:
+    rack = await open_rack()
+
+    @asynccontextmanager
+    async def committed_but_not_published() -> AsyncIterator[Unit]:
+        async with rack.gateway.unit() as unit:
+            yield unit
+        raise PublishError("the server is out of reach")
+
+    away = replace(rack.gateway, unit=committed_but_not_published)
+    await look_at_boards(away)
+    await look_at_boards(away)
+    assert len(rack.said) == 1
 
 
 async def test_many_boards_are_updated_at_once(open_rack: OpenRack, make_image: MakeImage) -> None:
