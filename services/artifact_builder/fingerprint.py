@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ _SUFFIXES: Final = frozenset({".py", ".c", ".h", ".in", ".ld", ".toml"})
 
 
 def toolbox_digest(tools: Tools) -> str:
-    """Return the digest of the builder's code, every installed package, the compiler and the public signing key.
+    """Return the digest of all that builds beside the commit: code, packages, compiler, variables of steps, public key.
 
     Raises:
         InfrastructureError: the signing key cannot be read.
@@ -38,6 +39,7 @@ def toolbox_digest(tools: Tools) -> str:
         "packages": sorted({f"{found.name}=={found.version}" for found in metadata.distributions()}),
         "sources": sorted(_sources(_ROOT)),
         "compiler": _compiler(tools.toolchain),
+        "variables": {name: os.environ.get(name) for name in tools.step_variables},
         "key": hashlib.sha256(tools.public_key()).hexdigest(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
