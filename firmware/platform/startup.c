@@ -21,13 +21,15 @@ void reset_handler(void);
 void hardfault_report(const uint32_t *frame);
 
 /* Faults get a stack of their own: the fault may be that the usual one overflowed. */
-#define FAULT_STACK_WORDS 64
-uint32_t fault_stack[FAULT_STACK_WORDS];
+#define FAULT_STACK_BYTES 256
+#define QUOTED(text) #text
+#define AS_TEXT(value) QUOTED(value)
+uint32_t fault_stack[FAULT_STACK_BYTES / 4] __attribute__((aligned(8)));
 
 __attribute__((naked, used)) static void hardfault_handler(void)
 {
     __asm volatile("mrs r0, msp\n"
-                   "ldr r1, =fault_stack + 256\n"
+                   "ldr r1, =fault_stack + " AS_TEXT(FAULT_STACK_BYTES) "\n"
                    "mov sp, r1\n"
                    "ldr r2, =hardfault_report\n"
                    "bx r2\n"
