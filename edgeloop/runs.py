@@ -230,7 +230,9 @@ class _Fold:
             if failed.data.rolling_back and not returned:
                 return _stage("rollout", started, None, detail=f"rolling back: {failed.data.reason}")
             return _stage("rollout", started, None, returned or failed, detail=failed.data.reason)
-        return _stage("rollout", started or self._last(CandidateAccepted), succeeded)
+        looking = "" if started else "looking for devices of the project"
+        accepted = self._last(CandidateAccepted)
+        return _stage("rollout", started or accepted, succeeded, detail=looking if accepted else "")
 
     def _rollout_stages(self) -> tuple[RolloutStage, ...]:
         started = self._last(RolloutStarted)
