@@ -13,7 +13,7 @@ from device_gateway.images import ImageError, check_fit, parse_image, verify_ima
 from device_gateway.install import Ended, Installation
 from device_gateway.sessions import Session
 from shared.events import Event
-from shared.events.device import DeviceReported, InstallObserved, InstallOutcome, InstallRelease
+from shared.events.device import ORDERS_AT_ONCE, DeviceReported, InstallObserved, InstallOutcome, InstallRelease
 from shared.runtime.handlers import Emissions, Route, works_on
 from shared.store import BlobMissingError
 
@@ -24,7 +24,12 @@ class _RefusedError(Exception):
     """The order is refused before the board is touched."""
 
 
-@works_on(InstallRelease, key=lambda order: order.device, concurrency=8, emits=(InstallObserved, DeviceReported))
+@works_on(
+    InstallRelease,
+    key=lambda order: order.device,
+    concurrency=ORDERS_AT_ONCE,
+    emits=(InstallObserved, DeviceReported),
+)
 async def install_release(event: Event[InstallRelease], gateway: Gateway) -> Emissions:
     """Bring one device to one release and say what was observed at the end."""
     command, now = event.data, datetime.now(UTC)

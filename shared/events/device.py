@@ -1,13 +1,16 @@
 """What gateways see on their boards, and what they are told to do."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.events._base import Blob, Command, Digest, Payload, Slug
 from shared.events.lab import BoardClass
+
+ORDERS_AT_ONCE: Final = 8
+"""How many orders a gateway carries out at the same time; the others wait there, which their deadlines allow for."""
 
 
 class DeviceState(StrEnum):

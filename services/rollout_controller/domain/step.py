@@ -18,7 +18,7 @@ from services.rollout_controller.domain.model import (
     TargetState,
 )
 from shared.events import Payload
-from shared.events.device import DeviceState, InstallObserved, InstallOutcome
+from shared.events.device import ORDERS_AT_ONCE, DeviceState, InstallObserved, InstallOutcome
 
 RETRY_S: Final = 10.0
 """How long after a device deferred or refused it is asked again."""
@@ -26,8 +26,6 @@ REFUSALS: Final = 3
 """After so many a device is left out, and counts against the budget like a failure."""
 ROLLBACK_ATTEMPTS: Final = 5
 """After so many orders without success a device is given up."""
-GATEWAY_PARALLEL: Final = 8
-"""How many orders a gateway carries out at the same time; the others of a stage queue there."""
 ANSWER_GRACE_S: Final = 10.0
 """A gateway notices a silent device first, and says more about it than the controller could."""
 
@@ -148,7 +146,7 @@ class Step:
             and self.project.devices[target.device].gateway == device.gateway
             for target in self.active.targets.values()
         )
-        rounds = 1 + queued // GATEWAY_PARALLEL
+        rounds = 1 + queued // ORDERS_AT_ONCE
         return self.after(rounds * self.policy.install_deadline_s + ANSWER_GRACE_S)
 
     def _issue(self, device: Device, image: Image) -> int:
