@@ -46,19 +46,31 @@ class Toolchain(StrEnum):
     GCC = "gcc"
 
 
-class DoesNotFitError(ValueError):
-    """The firmware is larger than the board. Everything is in bytes."""
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """A memory that is too small."""
 
-    def __init__(self, board: str, region: str, needed_bytes: int, available_bytes: int) -> None:
+    region: str
+    """``flash`` or ``RAM``."""
+    needed_bytes: int
+    available_bytes: int
+
+
+class DoesNotFitError(ValueError):
+    """The firmware is larger than the board."""
+
+    def __init__(self, board: str, *shortages: Shortage) -> None:
         """Keep the numbers beside the message."""
+        short = "; ".join(
+            f"{memory.region} needs {memory.needed_bytes:,} bytes and has {memory.available_bytes:,}"
+            for memory in shortages
+        )
         super().__init__(
-            f"the firmware does not fit {board}: {region} needs {needed_bytes:,} bytes and has {available_bytes:,}; "
-            "make the model smaller, or drop the board from the manifest"
+            f"the firmware does not fit {board}: {short}. "
+            "Next: make the model smaller, or drop the board from the manifest"
         )
         self.board = board
-        self.region = region
-        self.needed_bytes = needed_bytes
-        self.available_bytes = available_bytes
+        self.shortages = shortages
 
 
 class CompilerError(RuntimeError):
@@ -254,14 +266,16 @@ def _run(command: Sequence[str], workdir: Path, environment: dict[str, str]) -> 
 
 
 def _raise_overflow(output: str, board: Board) -> None:
-    """Raise what the linker says of a region that is too small; LLD reports a running sum section by section."""
+    """Raise what the linker says of regions that are too small; LLD reports a running sum section by section."""
     found = re.findall(r"region [`']?(FLASH|RAM)'?:? (?:is )?overflow(?:ed|s)? by (\d+) bytes", output)
     if not found:
         return
-    region = found[0][0]
-    excess = max(int(size) for name, size in found if name == region)
-    available = _code_bytes(board) if region == "FLASH" else board.ram_bytes
-    raise DoesNotFitError(board.name, "flash" if region == "FLASH" else "RAM", available + excess, available)
+    shortages = []
+    for region, shown, available in (("FLASH", "flash", _code_bytes(board)), ("RAM", "RAM", board.ram_bytes)):
+        excesses = [int(size) for name, size in found if name == region]
+        if excesses:
+            shortages.append(Shortage(shown, available + max(excesses), available))
+    raise DoesNotFitError(board.name, *shortages)
 
 
 def _shown(command: Sequence[str]) -> str:

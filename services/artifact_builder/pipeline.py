@@ -175,8 +175,11 @@ async def build_checkout(request: BuildRequest, site: Site, tools: Tools, stages
     int8 = Artifact(model.int8, MediaType.TFLITE, "model-int8.tflite")
     with stages.stage(BuildStage.COMPILE):
         boards = [board_named(name) for name in manifest.boards]
-        compiled = await asyncio.gather(
-            *(asyncio.to_thread(_compile, generated, board, int8, site, tools) for board in boards)
+        compiled = _all_fit(
+            await asyncio.gather(
+                *(asyncio.to_thread(_compile, generated, board, int8, site, tools) for board in boards),
+                return_exceptions=True,
+            )
         )
         _within_budgets(manifest, boards, compiled)
     with stages.stage(BuildStage.SIGN):
@@ -211,6 +214,18 @@ def _compile(generated: GeneratedModel, board: Board, int8: Artifact, site: Site
         workdir=site.folder(f"firmware/{board.name}"),
         cache_dir=tools.compiler_cache,
     )
+
+
+def _all_fit(results: Sequence[CompiledFirmware | BaseException]) -> list[CompiledFirmware]:
+    """Return the firmware of all boards, or raise: every board that is too small is named, in the manifest's order."""
+    if misfits := [str(result) for result in results if isinstance(result, DoesNotFitError)]:
+        raise AuthorError(misfits[0], misfits[1:])
+    compiled = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        compiled.append(result)
+    return compiled
 
 
 def _within_budgets(manifest: Manifest, boards: Sequence[Board], compiled: Sequence[CompiledFirmware]) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from services.artifact_builder import conversion
 from services.artifact_builder.canonical import canonical_keras
+from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError, require_supported
 from services.artifact_builder.errors import AuthorError, InfrastructureError
 from services.artifact_builder.processes import Ended, Ending, Limits, SupervisorError, run_limited
 from services.artifact_builder.tools import Tools
@@ -135,14 +136,25 @@ async def convert(keras: bytes, prepared: Prepared, manifest: Manifest, site: Si
     ended = await _run(command, output, environment, limits)
     if not ended.succeeded:
         problem = output / conversion.PROBLEM_FILE
-        reason = problem.read_text("utf-8") if problem.is_file() else f"the conversion {_how(ended, limits.wall_s)}"
-        raise AuthorError(reason, ended.last_lines)
+        said = problem.read_text("utf-8") if problem.is_file() else f"the conversion {_how(ended, limits.wall_s)}"
+        raise AuthorError(_unsupported(output / conversion.FLOAT32_FILE) or said, ended.last_lines)
     return Converted(
         keras=keras,
         float32=(output / conversion.FLOAT32_FILE).read_bytes(),
         int8=(output / conversion.INT8_FILE).read_bytes(),
         recipe=Recipe.model_validate_json((output / conversion.RECIPE_FILE).read_bytes()),
     )
+
+
+def _unsupported(float32: Path) -> str:
+    """Return which operator TensorFlow Lite may have stumbled over; what it says itself names none, or it crashes."""
+    try:
+        require_supported(float32.read_bytes())
+    except (OSError, MalformedModelError):
+        return ""
+    except UnsupportedModelError as error:
+        return str(error)
+    return ""
 
 
 def step_environment(site: Site, tools: Tools, extra: Mapping[str, str | Path]) -> dict[str, str]:

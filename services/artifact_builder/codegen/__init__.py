@@ -8,13 +8,13 @@ from services.artifact_builder.codegen import c_source
 from services.artifact_builder.codegen.errors import MalformedModelError, UnsupportedModelError
 from services.artifact_builder.codegen.graph import Graph, Operator, Tensor
 from services.artifact_builder.codegen.layers import Layer
-from services.artifact_builder.codegen.lowering import ALIASES, lower
+from services.artifact_builder.codegen.lowering import ALIASES, lower, require_kernel
 from services.artifact_builder.codegen.planner import Lifetime, Plan, plan_arena
 from services.artifact_builder.codegen.quantisation import activation_tensor
 from services.artifact_builder.codegen.reader import read_graph
 from shared.releases.release import Quantisation
 
-__all__ = ["GeneratedModel", "MalformedModelError", "UnsupportedModelError", "generate"]
+__all__ = ["GeneratedModel", "MalformedModelError", "UnsupportedModelError", "generate", "require_supported"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,17 @@ class GeneratedModel:
     macs: int
     """Multiply-accumulates of one inference, in layers with weights."""
     layers: int
+
+
+def require_supported(tflite: bytes) -> None:
+    """Check the operators alone, which a model that is not quantised has too.
+
+    Raises:
+        MalformedModelError: the bytes are not a whole model.
+        UnsupportedModelError: there is no kernel for one of them; the message names it and its tensor.
+    """
+    for operator in read_graph(tflite).operators:
+        require_kernel(operator)
 
 
 def generate(tflite: bytes) -> GeneratedModel:

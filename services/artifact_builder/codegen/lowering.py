@@ -32,16 +32,21 @@ def lower(operator: Operator) -> Layer:
         UnsupportedModelError: there is no kernel for it.
         MalformedModelError: its tensors do not fit together.
     """
-    if operator.name not in _LOWERINGS:
+    require_kernel(operator)
+    if len(operator.outputs) != 1:
+        raise operator.malformed(f"it has {len(operator.outputs)} outputs instead of one")
+    activation_tensor(operator, operator.output)
+    return _LOWERINGS[operator.name](operator)
+
+
+def require_kernel(operator: Operator) -> None:
+    """Raise UnsupportedModelError, naming the operator and its tensor, unless there is a kernel or it needs none."""
+    if operator.name not in _LOWERINGS and operator.name not in ALIASES:
         supported = ", ".join(sorted({*_LOWERINGS, *ALIASES}))
         raise operator.unsupported(
             f"this operator is not supported; supported are {supported}",
             "Replace the layer it comes from, or compute it outside the model",
         )
-    if len(operator.outputs) != 1:
-        raise operator.malformed(f"it has {len(operator.outputs)} outputs instead of one")
-    activation_tensor(operator, operator.output)
-    return _LOWERINGS[operator.name](operator)
 
 
 def _lower_addition(operator: Operator) -> Layer:

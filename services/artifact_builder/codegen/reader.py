@@ -6,9 +6,9 @@ is used, and whatever the runtime stumbles over becomes a `MalformedModelError`.
 
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import tflite
 
@@ -59,6 +59,9 @@ _OPTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+_RUN_SUBGRAPHS: Final = frozenset({"CALL", "CALL_ONCE", "IF", "WHILE", "STABLEHLO_WHILE", "STABLEHLO_CASE"})
+
+
 def read_graph(data: bytes) -> Graph:
     """Return the graph of a .tflite model.
 
@@ -77,6 +80,14 @@ def read_graph(data: bytes) -> Graph:
         raise MalformedModelError(
             f"the .tflite file of {len(data)} bytes is corrupt or truncated ({error}); convert or fetch the model again"
         ) from error
+
+
+def _control_flow(operators: Sequence[Operator], subgraphs: int) -> UnsupportedModelError:
+    """Return what to say of a model with several subgraphs: which operator runs the others."""
+    why = f"the model has {subgraphs} subgraphs; one is supported"
+    next_step = "Replace the layer that loops or branches (LSTM, GRU, RNN), for example by convolutions over time"
+    running = next((operator for operator in operators if operator.name in _RUN_SUBGRAPHS), None)
+    return running.unsupported(why, next_step) if running else UnsupportedModelError(f"{why}. {next_step}")
 
 
 @cache
@@ -98,16 +109,16 @@ class _Reader:
 
     def graph(self) -> Graph:
         count = self._model.SubgraphsLength()
-        if count != 1:
-            raise UnsupportedModelError(
-                f"the model has {count} subgraphs; one is supported. Convert without control flow (if, while)"
-            )
+        if count == 0:
+            raise UnsupportedModelError("the model has no subgraph. Check what was exported")
         subgraph = self._model.Subgraphs(0)
         tensors = [self._tensor(i, subgraph.Tensors(i)) for i in self._count("tensors", subgraph.TensorsLength())]
         operators = tuple(
             self._operator(i, subgraph.Operators(i), tensors)
             for i in self._count("operators", subgraph.OperatorsLength())
         )
+        if count != 1:
+            raise _control_flow(operators, count)
         return Graph(
             operators=operators,
             input=self._only(

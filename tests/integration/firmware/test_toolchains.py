@@ -81,8 +81,9 @@ def test_too_little_flash_is_told_in_bytes(
     needed = build(model, board_named("cortex-m4"), toolchain, "fits").flash_bytes
     with pytest.raises(DoesNotFitError, match="does not fit cortex-m4: flash needs") as caught:
         build(model, board, toolchain)
-    assert caught.value.available_bytes == 0x3000 - 0x200 - 0x1000
-    assert abs(caught.value.needed_bytes - needed) <= 64
+    (flash,) = caught.value.shortages
+    assert flash.available_bytes == 0x3000 - 0x200 - 0x1000
+    assert abs(flash.needed_bytes - needed) <= 64
 
 
 @pytest.mark.parametrize("toolchain", list(Toolchain))
@@ -95,8 +96,15 @@ def test_too_little_ram_is_told_in_bytes(
     needed = build(model, board_named("cortex-m0plus"), toolchain, "fits").ram_bytes + board.stack_bytes
     with pytest.raises(DoesNotFitError, match="RAM needs") as caught:
         build(model, board, toolchain)
-    assert (caught.value.region, caught.value.available_bytes) == ("RAM", 0x1800)
-    assert abs(caught.value.needed_bytes - needed) <= 64
+    (ram,) = caught.value.shortages
+    assert (ram.region, ram.available_bytes) == ("RAM", 0x1800)
+    assert abs(ram.needed_bytes - needed) <= 64
+
+
+def test_too_little_of_both_names_both(model: GeneratedModel, build: Compile) -> None:
+    board = board_named("cortex-m0plus").model_copy(update={"flash_bytes": 0x2000, "ram_bytes": 0x1100})
+    with pytest.raises(DoesNotFitError, match=r"flash needs [\d,]+ bytes and has 3,584; RAM needs [\d,]+ .* 4,352"):
+        build(model, board)
 
 
 def test_what_the_compiler_said_is_in_the_error(model: GeneratedModel, build: Compile) -> None:

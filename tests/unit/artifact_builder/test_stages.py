@@ -4,7 +4,7 @@ import pytest
 
 from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError
 from services.artifact_builder.errors import AuthorError, BuildFailureError, InfrastructureError
-from services.artifact_builder.firmware import CompilerError, CompilerUnavailableError, DoesNotFitError
+from services.artifact_builder.firmware import CompilerError, CompilerUnavailableError, DoesNotFitError, Shortage
 from services.artifact_builder.pipeline import Stages
 from services.artifact_builder.processes import SupervisorError
 from services.artifact_builder.signing import SigningError
@@ -38,7 +38,7 @@ def test_what_its_author_can_mend_names_the_stage(error: Exception) -> None:
 
 def test_a_model_that_does_not_fit_says_what_it_needs_and_what_there_is() -> None:
     with pytest.raises(BuildFailureError, match="flash needs 300,000 bytes and has 262,144"):
-        failing(DoesNotFitError("cortex-m0plus", "flash", 300_000, 262_144))
+        failing(DoesNotFitError("cortex-m0plus", Shortage("flash", 300_000, 262_144)))
 
 
 def test_all_problems_of_a_manifest_are_in_the_reason() -> None:
