@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeloop.errors import InfrastructureError
+from edgeloop.layout import Layout
 from edgeloop.options import JsonOption
 from edgeloop.terminal import Terminal
 
@@ -57,16 +58,20 @@ async def _play(data: Path | None, terminal: Terminal, *, keep: bool, timeout_s:
     from edgeloop.demo.view import View  # noqa: PLC0415 - as above
 
     view = View(terminal.err)
-    try:
-        async with data_directory(data) as directory, asyncio.timeout(timeout_s) as limit:
+    async with data_directory(data) as directory:
+        try:
+            async with asyncio.timeout(timeout_s) as limit:
 
-            def show(proof: "Proof") -> None:
-                limit.reschedule(None)  # with --keep the stack stays for as long as one likes
-                view.close()
-                terminal.err.print(view.final())
-                terminal.result(summarise(proof).model_dump(mode="json"), summary_tables(proof))
+                def show(proof: "Proof") -> None:
+                    limit.reschedule(None)  # with --keep the stack stays for as long as one likes
+                    view.close()
+                    terminal.err.print(view.final())
+                    terminal.result(summarise(proof).model_dump(mode="json"), summary_tables(proof))
 
-            with view.shown():
-                await play(directory, view, show, keep=keep)
-    except TimeoutError as error:
-        raise InfrastructureError(f"the demo did not end within {timeout_s:g} s") from error
+                with view.shown():
+                    await play(directory, view, show, keep=keep)
+        except TimeoutError as error:
+            raise InfrastructureError(
+                f"the demo did not end within {timeout_s:g} s",
+                next_step=f"edgeloop run list --data {directory}; or less {Layout(directory).logs}/*.log",
+            ) from error

@@ -239,10 +239,17 @@ def with_next_step(error: EdgeloopError, stage: Stage) -> EdgeloopError:
 
 @asynccontextmanager
 async def data_directory(wanted: Path | None) -> AsyncIterator[Path]:
-    """Lend a directory: the one that was asked for, else a temporary one that goes when the demo was a success."""
+    """Lend a directory: the one that was asked for, else a temporary one, which stays only when the demo failed."""
     if wanted is not None:
         yield wanted
         return
     directory = Path(tempfile.mkdtemp(prefix="edgeloop-demo-"))
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)  # after a failure it stays: its logs are what one needs then
+    failed = False
+    try:
+        yield directory
+    except Exception:
+        failed = True  # its logs are what one needs then
+        raise
+    finally:
+        if not failed:
+            shutil.rmtree(directory, ignore_errors=True)

@@ -1,7 +1,9 @@
 """What the demo prints and refuses, without playing it."""
 
+import asyncio
 import io
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from edgeloop.demo.example import Repositories, example_directory, make_reposito
 from edgeloop.demo.observer import Observed, Observer
 from edgeloop.demo.playground import Playground, Score
 from edgeloop.demo.scenario import Stage as Scene
-from edgeloop.demo.scenario import check_recovery, with_next_step
+from edgeloop.demo.scenario import check_recovery, data_directory, with_next_step
 from edgeloop.demo.summary import Proof, summarise, summary_tables
 from edgeloop.demo.view import View
 from edgeloop.errors import GateFailedError, InfrastructureError, UsageError
@@ -173,6 +175,23 @@ def test_a_directory_that_holds_a_demo_is_refused(tmp_path: Path, capsys: pytest
     captured = capsys.readouterr()
     assert "already played" in captured.err
     assert json.loads(captured.out)["exit_code"] == 2
+
+
+@pytest.mark.parametrize(("error", "stays"), [(GateFailedError("no"), True), (asyncio.CancelledError(), False)])
+async def test_a_temporary_directory_stays_after_a_failure_only(error: BaseException, *, stays: bool) -> None:
+    with pytest.raises(type(error)):
+        async with data_directory(None) as directory:
+            raise error
+    assert directory.is_dir() is stays
+    shutil.rmtree(directory, ignore_errors=True)
+    async with data_directory(None) as directory:
+        pass
+    assert not directory.exists()
+
+
+def test_a_demo_that_takes_too_long_says_where_to_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["demo", "--data", str(tmp_path), "--timeout", "1", "--json"]) == 3
+    assert f"edgeloop run list --data {tmp_path}" in json.loads(capsys.readouterr().out)["next_step"]
 
 
 async def test_waiting_ends_with_what_did_not_happen() -> None:
