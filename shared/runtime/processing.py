@@ -8,7 +8,7 @@ import errno
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from shared.bus import (
+    TELEMETRY,
     DeadLetter,
     Delivery,
     Done,
@@ -42,6 +43,8 @@ from shared.telemetry import TELEMETRY_ROOT, Telemetry, TelemetryBatch
 
 log = logging.getLogger(__name__)
 
+TELEMETRY_KEEP: Final = timedelta(seconds=2 * TELEMETRY.max_age_s)
+"""A batch a second from each gateway would fill the inbox, and no redelivery comes after the stream has dropped it."""
 INFRASTRUCTURE: Final = (OperationalError, InterfaceError, nats.errors.Error, PublishError, Unavailable)
 """Failures that say nothing about the event: the group is repeated in place until they pass, and nothing is counted."""
 
@@ -83,7 +86,7 @@ class TransactionalGroup:
     def __init__(self, pipeline: Pipeline, consumer: str, handlers: Mapping[type, Handler], deps: object) -> None:
         self._pipeline = pipeline
         self._consumer = consumer
-        self._inbox = Inbox(consumer)
+        self._inbox = Inbox(consumer, TELEMETRY_KEEP) if Telemetry in handlers else Inbox(consumer)
         self._handlers = handlers
         self._deps = deps
 

@@ -14,8 +14,8 @@ _inbox = Table(
     METADATA,
     Column("consumer", String(128), primary_key=True),
     Column("event_id", Uuid, primary_key=True),
-    Column("handled_at", DateTime(timezone=True), nullable=False),
-    Index("edgeloop_inbox_handled_at", "handled_at"),
+    Column("forget_at", DateTime(timezone=True), nullable=False),
+    Index("edgeloop_inbox_forget_at", "forget_at"),
     sqlite_with_rowid=False,
 )
 _known = select(_inbox.c.event_id).where(
@@ -24,14 +24,16 @@ _known = select(_inbox.c.event_id).where(
 _add = _inbox.insert()
 
 KEEP: Final = timedelta(days=45)
-"""Longer than any stream keeps an event, so that no redelivery outlives its inbox row."""
+"""Longer than any stream keeps its messages, so that no redelivery outlives its inbox row."""
 
 
 class Inbox:
     """The handled events of one consumer."""
 
-    def __init__(self, consumer: str) -> None:
+    def __init__(self, consumer: str, keep: timedelta = KEEP) -> None:
+        """Args: keep: for how long; a stream that keeps its messages for a shorter time may do with less."""
         self.consumer = consumer
+        self.keep = keep
 
     def known(self, tx: Connection, event_ids: Iterable[UUID]) -> set[UUID]:
         """Return those of `event_ids` that were handled before."""
@@ -43,11 +45,12 @@ class Inbox:
         Raises:
             sqlalchemy.exc.IntegrityError: another replica handled one of them at the same moment.
         """
-        rows = [{"consumer": self.consumer, "event_id": event_id, "handled_at": now} for event_id in event_ids]
+        forget_at = now + self.keep
+        rows = [{"consumer": self.consumer, "event_id": event_id, "forget_at": forget_at} for event_id in event_ids]
         if rows:
             tx.execute(_add, rows)
 
     @staticmethod
     def forget(tx: Connection, now: datetime) -> int:
         """Drop rows that no redelivery can need any more; return how many."""
-        return tx.execute(delete(_inbox).where(_inbox.c.handled_at < now - KEEP)).rowcount
+        return tx.execute(delete(_inbox).where(_inbox.c.forget_at < now)).rowcount

@@ -98,6 +98,14 @@ async def test_the_inbox_forgets_only_what_no_stream_keeps(store: Store) -> None
         assert Inbox("a").known(tx, [old, young]) == {young}
 
 
+async def test_a_consumer_of_a_short_stream_forgets_earlier(store: Store) -> None:
+    event_id = uuid4()
+    async with store.transaction() as tx:
+        Inbox("a", timedelta(days=4)).add(tx, [event_id], NOW)
+        assert Inbox.forget(tx, NOW + timedelta(days=4)) == 0
+        assert Inbox.forget(tx, NOW + timedelta(days=5)) == 1
+
+
 async def test_a_message_is_published_after_its_commit_and_then_forgotten(store: Store) -> None:
     wire = Wire()
     box = Outbox(store, wire.publish)
