@@ -38,12 +38,12 @@ async def eventually(find: Callable[[], T | Awaitable[T]], *, within_s: float = 
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
-def wait_until(find: Callable[[], T | None], *, within_s: float = WITHIN_S) -> T:
+def wait_until(find: Callable[[], T | None], *, within_s: float = WITHIN_S, look_every_s: float = _LOOK_EVERY_S) -> T:
     """Return what `find` finds, as soon as that is something."""
     deadline = time.monotonic() + within_s
     while not (found := find()):
         _require_time(deadline, within_s)
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(look_every_s)
     return found
 
 

@@ -23,7 +23,12 @@ class _FaultOrder(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: Fault
-    seconds: float = Field(default=5.0, gt=0, le=3600, description="How long a hang lasts")
+    seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=3600,
+        description="How long a hang lasts, or the power is away; else a hang's 5, a moment",
+    )
     operations: int | None = Field(default=None, ge=0, description="Cut the power at the flash operation after these")
 
 

@@ -27,6 +27,7 @@ from shared.releases.release import Quantisation
 
 _logger = logging.getLogger(__name__)
 _RESET_DELAY_S = (0.1, 0.25)
+_HANG_S = 5.0
 _WATCHDOG_S = 0.3
 """How long firmware that crashed in trial takes until its watchdog resets it."""
 
@@ -81,6 +82,7 @@ class VirtualBoard:
         self._one_at_a_time = asyncio.Lock()
         self._crash_in_trial = False
         self._halted = False
+        self._outage_s = _RESET_DELAY_S[0]
         self._reset_task: asyncio.Task[None] | None = None
         self._play_task: asyncio.Task[None] | None = None
         # Spreads resets; nothing is secret about it.
@@ -188,12 +190,12 @@ class VirtualBoard:
 
     # What happens to a board.
 
-    def inject(self, fault: Fault, *, seconds: float = 5.0, operations: int | None = None) -> None:
+    def inject(self, fault: Fault, *, seconds: float | None = None, operations: int | None = None) -> None:
         """Make something go wrong.
 
         Args:
             fault: What.
-            seconds: How long a hang lasts.
+            seconds: How long a hang lasts (else 5 s), or the power is away (else a moment).
             operations: Cut the power in the middle of the flash operation after this many, instead of now.
         """
         match fault:
@@ -201,17 +203,19 @@ class VirtualBoard:
                 self._crash_in_trial = True
             case Fault.HANG:
                 self.power = Power.HUNG
-                self._reset_after(seconds)
-            case Fault.POWER_CUT if operations is not None:
-                self.flash.cut_after = operations
+                self._reset_after(_HANG_S if seconds is None else seconds)
             case Fault.POWER_CUT:
-                self._cut_power()
+                self._outage_s = _RESET_DELAY_S[0] if seconds is None else seconds
+                if operations is None:
+                    self._cut_power()
+                else:
+                    self.flash.cut_after = operations
 
     def _cut_power(self) -> None:
         _logger.info("%s: power cut", self.name)
         self.power = Power.OFF
         self._telemetry.lose()
-        self._reset_after(_RESET_DELAY_S[0])
+        self._reset_after(self._outage_s)
 
     def _reset_after(self, delay_s: float) -> None:
         if self._reset_task is not None and self._reset_task is not asyncio.current_task():

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +15,13 @@ from uuid import UUID
 
 import numpy as np
 import psutil
-import pytest
 
 from edgeloop.errors import InfrastructureError
 from edgeloop.events import connected, history
 from shared.bus import BusUnreachableError
 from shared.events import Command, Event, Payload
 from shared.events.catalogue import PAYLOADS
+from tests.support import git, wait_until
 
 T = TypeVar("T")
 P = TypeVar("P", bound=Payload)
@@ -146,19 +145,8 @@ class Stack:
 
 
 def eventually(find: Callable[[], T | None], *, within_s: float = 180) -> T:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        found = find()
-        if found:
-            return found
-        time.sleep(0.1)
-    pytest.fail(f"did not happen within {within_s:g} s")
-
-
-def git(folder: Path, *arguments: str) -> None:
-    who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "safe.directory=*")
-    environment = os.environ | {"GIT_CONFIG_GLOBAL": "/dev/null"}
-    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True, env=environment)
+    """Wait for a whole pipeline: each look reads the bus from its beginning, so it looks less often."""
+    return wait_until(find, within_s=within_s, look_every_s=0.1)
 
 
 def repository(folder: Path) -> Path:

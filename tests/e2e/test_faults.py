@@ -13,7 +13,8 @@ from shared.events.artifact import ArtifactBuilt
 from shared.events.device import InstallObserved
 from shared.events.lab import CandidateAccepted
 from shared.events.rollout import RolloutStarted, RolloutSucceeded
-from tests.e2e.stack import BOARDS, Stack, eventually, git, is_training, repository
+from tests.e2e.stack import BOARDS, Stack, eventually, is_training, repository
+from tests.support import git
 
 
 @pytest.fixture

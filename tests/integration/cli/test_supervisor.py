@@ -90,7 +90,7 @@ async def test_a_process_that_does_not_drain_is_killed_with_what_it_started(tmp_
     await eventually(lambda: bool(process.children()))
     (grandchild,) = process.children()
     await child.stop()
-    await eventually(lambda: not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE)
+    await eventually(lambda: has_ended(grandchild.pid))
     assert "did not drain" in said[0]
 
 
