@@ -37,12 +37,7 @@ class Artifact:
     @cached_property
     def blob(self) -> Blob:
         """The reference that the object store will give."""
-        return Blob(
-            digest=f"sha256:{hashlib.sha256(self.data).hexdigest()}",
-            size_bytes=len(self.data),
-            media_type=self.media_type,
-            name=self.name,
-        )
+        return Blob.of(self.data, media_type=self.media_type, name=self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 One module per domain holds the payloads, `envelope` wraps them as CloudEvents, `catalogue` lists them all.
 """
 
-from shared.events._base import Blob, Check, CheckOutcome, Command, Commit, Digest, Payload, Slug, Trigger
+from shared.events._base import Blob, Check, CheckOutcome, Command, Commit, Digest, Payload, Slug, Trigger, digest_of
 from shared.events.envelope import Event, derived_id, envelop
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "Slug",
     "Trigger",
     "derived_id",
+    "digest_of",
     "envelop",
 ]

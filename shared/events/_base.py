@@ -1,7 +1,8 @@
 """The vocabulary that every payload is written in."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from hashlib import sha256
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -13,6 +14,11 @@ Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
 """A full git object id, SHA-1 or SHA-256."""
+
+
+def digest_of(data: bytes) -> str:
+    """Return the `Digest` of `data`."""
+    return f"sha256:{sha256(data).hexdigest()}"
 
 
 class Payload(BaseModel):
@@ -51,6 +57,11 @@ class Blob(BaseModel):
     size_bytes: int = Field(ge=0)
     media_type: str
     name: str = Field(default="", description="The file name, where there was one")
+
+    @classmethod
+    def of(cls, data: bytes, *, media_type: str, name: str = "") -> Self:
+        """Return the reference to `data`."""
+        return cls(digest=digest_of(data), size_bytes=len(data), media_type=media_type, name=name)
 
 
 class CheckOutcome(StrEnum):

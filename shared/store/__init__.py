@@ -1,6 +1,6 @@
 """State: SQL with inbox and outbox in one transaction, and blobs by digest in the JetStream object store."""
 
-from shared.store.blobs import BlobMissingError, Blobs, digest_of, load_release
+from shared.store.blobs import BlobMissingError, Blobs, load_release
 from shared.store.inbox import Inbox
 from shared.store.outbox import Outbox, OutgoingMessage
 from shared.store.sql import Store, StoreUnavailableError
@@ -13,6 +13,5 @@ __all__ = [
     "OutgoingMessage",
     "Store",
     "StoreUnavailableError",
-    "digest_of",
     "load_release",
 ]

@@ -1,6 +1,5 @@
 """Bytes by digest in the JetStream object store: models, images, datasets, release indexes."""
 
-import hashlib
 from typing import Final
 
 from nats.js import JetStreamContext
@@ -8,7 +7,7 @@ from nats.js.api import ObjectMeta
 from nats.js.errors import BucketNotFoundError, NotFoundError
 from nats.js.object_store import ObjectStore
 
-from shared.events import Blob
+from shared.events import Blob, digest_of
 from shared.releases.release import Release
 
 BUCKET: Final = "ARTIFACTS"
@@ -16,11 +15,6 @@ BUCKET: Final = "ARTIFACTS"
 
 class BlobMissingError(LookupError):
     """No complete object has that digest."""
-
-
-def digest_of(data: bytes) -> str:
-    """Return ``sha256:<hex>`` of `data`."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 class Blobs:
@@ -36,11 +30,11 @@ class Blobs:
         Raises:
             nats.errors.Error: the server does not answer, or its disk is full.
         """
-        digest = digest_of(data)
+        blob = Blob.of(data, media_type=media_type, name=name)
         bucket = await self._open()
-        if not await self._holds(bucket, digest):
-            await bucket.put(digest, data, meta=ObjectMeta(name=digest, description=media_type))
-        return Blob(digest=digest, size_bytes=len(data), media_type=media_type, name=name)
+        if not await self._holds(bucket, blob.digest):
+            await bucket.put(blob.digest, data, meta=ObjectMeta(name=blob.digest, description=media_type))
+        return blob
 
     async def get(self, digest: str) -> bytes:
         """Return the bytes with that digest.

@@ -13,7 +13,7 @@ from shared.releases.datasets import Dataset, write_dataset
 from shared.releases.histograms import channel_histograms, quantise
 from shared.releases.manifest import Manifest
 from shared.releases.release import Datasets, Firmware, ModelFiles, Quantisation, Reference, Release
-from shared.store import BlobMissingError, Blobs, digest_of
+from shared.store import BlobMissingError, Blobs
 
 FOLDER = Path(__file__).parent
 INT8, FLOAT32, BATCHED = ((FOLDER / f"{name}.tflite").read_bytes() for name in ("int8", "float32", "batched"))
@@ -29,9 +29,9 @@ class MemoryBlobs(Blobs):
         return self.keep(data, media_type, name)
 
     def keep(self, data: bytes, media_type: str = "application/octet-stream", name: str = "") -> Blob:
-        digest = digest_of(data)
-        self.kept[digest] = data
-        return Blob(digest=digest, size_bytes=len(data), media_type=media_type, name=name)
+        blob = Blob.of(data, media_type=media_type, name=name)
+        self.kept[blob.digest] = data
+        return blob
 
     async def get(self, digest: str) -> bytes:
         if digest not in self.kept:

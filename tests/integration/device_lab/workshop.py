@@ -9,8 +9,8 @@ from services.artifact_builder.codegen import GeneratedModel, generate
 from services.artifact_builder.firmware import compile_firmware
 from services.artifact_builder.signing import generate_key, sign_image
 from shared.boards import board_named
+from shared.events import digest_of
 from shared.releases.release import Firmware
-from shared.store import digest_of
 from tests.data.gestures.release import INT8, MemoryBlobs
 
 Change = Callable[[GeneratedModel], GeneratedModel]

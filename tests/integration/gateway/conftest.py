@@ -24,11 +24,11 @@ from device_gateway.virtual.provisioning import factory_image, factory_key
 from device_gateway.virtual.settings import VirtualConfig
 from shared.boards import board_named
 from shared.emulation.mcuboot_image import McubootImage, read_image
-from shared.events import Blob, Payload, envelop
+from shared.events import Blob, Payload, digest_of, envelop
 from shared.events.device import DeviceReported, InstallObserved, InstallRelease
 from shared.runtime import Transaction
 from shared.runtime.handlers import Emission, Emissions, InRun
-from shared.store import BlobMissingError, Store, digest_of
+from shared.store import BlobMissingError, Store
 from shared.telemetry import TelemetryBatch
 
 
@@ -133,7 +133,7 @@ class Rack:
         blob = None
         if image is not None:
             self.blobs[digest_of(image.data)] = image.data
-            blob = Blob(digest=digest_of(image.data), size_bytes=len(image.data), media_type="application/octet-stream")
+            blob = Blob.of(image.data, media_type="application/octet-stream")
         fields: dict[str, object] = {
             "project": "demo",
             "receiver": "rack-1",

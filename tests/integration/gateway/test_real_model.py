@@ -14,10 +14,10 @@ from services.artifact_builder.firmware import compile_firmware
 from services.artifact_builder.signing import sign_image
 from shared.boards import board_named
 from shared.emulation.mcuboot_image import read_image
+from shared.events import digest_of
 from shared.events.device import GoldenVector, InstallOutcome
 from shared.inference.tflm import tflm_outputs
 from shared.releases.histograms import quantise
-from shared.store import digest_of
 from tests.data.gestures.release import INT8, quantisation, windows
 from tests.support import eventually
 

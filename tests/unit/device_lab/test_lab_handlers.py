@@ -23,12 +23,12 @@ from services.device_lab_scheduler.handlers import (
 )
 from services.device_lab_scheduler.store import METADATA
 from shared.bus.outcomes import Retry
-from shared.events import Check, CheckOutcome, Event, Payload, envelop
+from shared.events import Check, CheckOutcome, Event, Payload, digest_of, envelop
 from shared.events.lab import CandidateAccepted, CandidateRefused, RunStaging
 from shared.events.validation import DataRejected, DataValidated, ModelRejected, ModelValidated
 from shared.inference.tflm import tflm_outputs
 from shared.runtime import Emissions, Handler
-from shared.store import Store, digest_of
+from shared.store import Store
 from tests.data.gestures.release import INT8, MemoryBlobs, gestures_release
 
 DIGEST = "sha256:" + "a" * 64

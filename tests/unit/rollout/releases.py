@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from shared.events import Blob, Trigger
+from shared.events import Blob, Trigger, digest_of
 from shared.events.device import GoldenVector
 from shared.releases.manifest import Manifest
 from shared.releases.release import Datasets, Firmware, ModelFiles, Quantisation, Reference, Release
@@ -23,13 +23,13 @@ class MemoryBlobs:
         return self.stored[digest]
 
     def put(self, data: bytes) -> str:
-        digest = f"sha256:{sha256(data).hexdigest()}"
+        digest = digest_of(data)
         self.stored[digest] = data
         return digest
 
 
 def blob(name: str) -> Blob:
-    return Blob(digest=f"sha256:{sha256(name.encode()).hexdigest()}", size_bytes=1, media_type="x/y", name=name)
+    return Blob.of(name.encode(), media_type="x/y", name=name)
 
 
 def manifest(**sections: Any) -> Manifest:
