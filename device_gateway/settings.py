@@ -16,5 +16,7 @@ class Settings(BaseServiceSettings):
     )
     state_period_s: float = Field(default=2.0, gt=0, description="Between two reads of a board's image state")
     telemetry_period_s: float = Field(default=1.0, gt=0, description="Between two telemetry batches")
-    report_period_s: float = Field(default=30.0, gt=0, description="A board's state is said again after this long")
+    report_period_s: float = Field(
+        default=300.0, gt=0, description="A board's state is said again after this long; changes are said at once"
+    )
     lost_after_s: float = Field(default=10.0, gt=0, description="Silence after which a board counts as lost")
