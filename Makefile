@@ -19,7 +19,8 @@ help: ## Show this list
 # Hashed locks, installed by uv; pip is the way out where uv does not reach the machine's own index.
 # Compiled once: build steps write no bytecode, and TensorFlow's import from source takes more than twice as long.
 define install
-	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Edgeloop needs Python 3.11 or later; $(PYTHON) is {v.major}.{v.minor}. Next: make setup PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Edgeloop needs Python 3.11 or later; $(PYTHON) is {v.major}.{v.minor}. Next: make setup PYTHON=python3.11")'
+	@echo "setting up $(VENV): about 2.4 GB of packages, some minutes on a slow line"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
 	VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --compile-bytecode --require-hashes -r $(1) \
