@@ -108,7 +108,7 @@ async def _publish(deps: Deps, push: Push) -> JSONResponse:
     except Exception as error:  # noqa: BLE001 - whatever the bus raised, only a redelivery by the forge mends it
         log.warning("push not published", extra={"delivery": payload.delivery, "error": repr(error)})
         return JSONResponse(
-            {"error": "the event bus is not reachable; deliver again later"},
+            {"error": "the event bus stored nothing: it is out of reach or its disk is full; deliver again later"},
             status_code=503,
             headers={"Retry-After": str(RETRY_AFTER_S)},
         )
