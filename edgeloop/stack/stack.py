@@ -35,6 +35,8 @@ SERVICES: Final = (
 LEAST_FREE_BYTES: Final = 512 * 1024**2
 PYTHON: Final = (sys.executable, "-P")
 """Without the current directory on the import path: a user's folder called `services` is not ours."""
+OWN_VARIABLES: Final = ("EDGELOOP_WEBHOOK_SECRET", "EDGELOOP_SIGNING_KEY")
+"""The stack has a secret and a key of its own, and tells each only to the service that needs it."""
 NATS: Final = "nats"
 VIRTUAL: Final = "virtual"
 GATEWAY: Final = "device_gateway"
@@ -263,6 +265,6 @@ def require_space(root: Path) -> None:
 
 
 def _environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """Return our environment without Edgeloop's own variables, which every process gets its own of."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("EDGELOOP_")}
+    """Return our environment, so that settings reach the services, without what only one of them may know."""
+    kept = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
     return kept | {"PYTHONUNBUFFERED": "1"} | dict(changes)
