@@ -31,26 +31,10 @@ def run_tree(run: Run, now: datetime) -> Tree:
     tree = Tree(title, guide_style="dim")
     for stage in run.stages:
         branch = tree.add(_stage_line(stage, now))
-        if stage.name == "build":
-            if stage.outcome is Outcome.PASSED and run.build_steps:
-                steps = ", ".join(f"{step.stage} {step.seconds:.1f} s" for step in run.build_steps)
-                branch.add(Text(steps, "dim"))
-            for firmware in run.firmware:
-                branch.add(
-                    Text(f"{firmware.board}: flash {firmware.flash_bytes:,} B, RAM {firmware.ram_bytes:,} B", "dim")
-                )
-        if stage.name == "lab":
-            for board in run.boards:
-                branch.add(
-                    Text(
-                        f"{board.board}: {board.instructions:,} instructions, accuracy {board.accuracy:.3f}, "
-                        f"{board.parity} with TFLM on {board.inputs} inputs",
-                        "dim",
-                    )
-                )
-        if stage.name == "rollout":
-            for part in run.rollout:
-                branch.add(_rollout_line(part))
+        for line in _DETAILS.get(stage.name, _no_details)(run):
+            branch.add(line)
+    for sequence in run.dead_letters:
+        tree.add(Text(f"✘ a service gave up on a message of this run: edgeloop dlq show {sequence}", "red"))
     return tree
 
 
@@ -98,6 +82,30 @@ def short_commit(commit: str | None) -> str:
 def short_digest(digest: str | None) -> str:
     """Return the first hex digits of a release's digest."""
     return digest.removeprefix("sha256:")[:12] if digest else "-"
+
+
+def _no_details(_run: Run) -> Iterable[RenderableType]:
+    return ()
+
+
+def _build_details(run: Run) -> Iterable[RenderableType]:
+    if run.build_steps:
+        yield Text(", ".join(f"{step.stage} {step.seconds:.1f} s" for step in run.build_steps), "dim")
+    for firmware in run.firmware:
+        yield Text(f"{firmware.board}: flash {firmware.flash_bytes:,} B, RAM {firmware.ram_bytes:,} B", "dim")
+
+
+def _lab_details(run: Run) -> Iterable[RenderableType]:
+    for board in run.boards:
+        counted = f"{board.instructions:,} instructions, accuracy {board.accuracy:.3f}"
+        yield Text(f"{board.board}: {counted}, {board.parity} with TFLM on {board.inputs} inputs", "dim")
+
+
+def _rollout_details(run: Run) -> Iterable[RenderableType]:
+    return map(_rollout_line, run.rollout)
+
+
+_DETAILS: Final = {"build": _build_details, "lab": _lab_details, "rollout": _rollout_details}
 
 
 def _stage_line(stage: Stage, now: datetime) -> Text:

@@ -9,10 +9,12 @@ from enum import StrEnum
 from typing import Final, TypeVar, cast
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from shared.bus import DeadLetterRecord
 from shared.events import Check, CheckOutcome, Event, Payload, Trigger
 from shared.events.artifact import ArtifactBuilt, BuildFailed, FirmwareSummary, StageTiming
+from shared.events.catalogue import UnknownTypeError, decode
 from shared.events.device import InstallObserved, InstallOutcome
 from shared.events.drift import DriftDetected, RetrainingRequested
 from shared.events.lab import BoardResult, CandidateAccepted, CandidateRefused
@@ -109,6 +111,8 @@ class Run(_View):
     firmware: tuple[FirmwareSummary, ...] = ()
     boards: tuple[BoardResult, ...] = ()
     rollout: tuple[RolloutStage, ...] = ()
+    dead_letters: tuple[int, ...] = ()
+    """Messages of this run that a service gave up on: what `edgeloop dlq show` takes."""
 
     def stage(self, name: str) -> Stage:
         """Return the stage called `name`."""
@@ -123,6 +127,18 @@ def fold(events: Iterable[Event[Payload]]) -> tuple[Run, ...]:
             by_run.setdefault(event.correlationid, {})[event.id] = event
     runs = (_Fold(list(unique.values())).run() for unique in by_run.values())
     return tuple(sorted(runs, key=lambda run: (run.began_at, str(run.run_id))))
+
+
+def with_dead_letters(runs: Iterable[Run], letters: Iterable[DeadLetterRecord]) -> tuple[Run, ...]:
+    """Return `runs`, each with the dead letters that belong to it; without them it would seem to go on for ever."""
+    by_run: dict[UUID, list[int]] = {}
+    for letter in letters:
+        try:
+            run_id = decode(letter.subject, letter.data).correlationid
+        except (UnknownTypeError, ValidationError):
+            continue  # no event, so no run: `dlq ls` lists it
+        by_run.setdefault(run_id, []).append(letter.sequence)
+    return tuple(run.model_copy(update={"dead_letters": tuple(by_run.get(run.run_id, ()))}) for run in runs)
 
 
 P = TypeVar("P", bound=Payload)

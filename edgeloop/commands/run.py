@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
+import nats.errors
+import nats.js.errors
 import typer
+from nats.aio.client import Client
 from rich.live import Live
 from rich.text import Text
 
@@ -16,8 +19,9 @@ from edgeloop.layout import bus_url
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption, NatsUrlOption
 from edgeloop.reading import readable_bus
 from edgeloop.run_view import run_table, run_tree, with_reason
-from edgeloop.runs import RUN_EVENTS, Outcome, Run, fold
+from edgeloop.runs import RUN_EVENTS, Outcome, Run, fold, with_dead_letters
 from edgeloop.terminal import Terminal
+from shared.bus import DeadLetterRecord, DeadLetters
 from shared.events import Event, Payload
 
 app = typer.Typer(help="Look at pipeline runs.", no_args_is_help=True)
@@ -91,7 +95,14 @@ def select(runs: Sequence[Run], wanted: str | None) -> Run:
 
 async def _runs(url: str) -> tuple[Run, ...]:
     async with connected(url) as nc:
-        return fold(await history(nc, RUN_EVENTS))
+        return with_dead_letters(fold(await history(nc, RUN_EVENTS)), await _dead_letters(nc))
+
+
+async def _dead_letters(nc: Client) -> list[DeadLetterRecord]:
+    try:
+        return await DeadLetters(nc).list()
+    except (nats.errors.Error, nats.js.errors.Error, TimeoutError):
+        return []  # the bus is away for a moment; the next look finds them
 
 
 async def _watch(url: str, wanted: str | None, terminal: Terminal, timeout_s: float | None) -> Run:
@@ -111,12 +122,13 @@ async def _watch(url: str, wanted: str | None, terminal: Terminal, timeout_s: fl
                             run = _found(events, str(run.run_id) if run else wanted, give_up_at)
                         if run is None:
                             continue
+                        (run,) = with_dead_letters([run], await _dead_letters(nc))
                         live.update(run_tree(run, datetime.now(UTC)), refresh=True)
                         if run.outcome.is_final:
                             break
             except TimeoutError:
                 terminal.note(f"the run did not end within {timeout_s:g} s")
-    return select(fold(events), str(run.run_id) if run else wanted)
+    return run or select(fold(events), wanted)
 
 
 def _found(events: list[Event[Payload]], wanted: str | None, give_up_at: float) -> Run | None:

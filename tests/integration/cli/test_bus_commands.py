@@ -158,11 +158,11 @@ async def test_what_this_version_cannot_read_is_left_out(nc: Client) -> None:
     assert [event.correlationid for event in await history(nc, TYPES)] == [RUN]
 
 
-async def bury(nc: Client, number: int) -> None:
+async def bury(nc: Client, number: int, body: bytes | None = None) -> None:
     """Put a dead letter where a consumer that gave up would."""
     delivery = Delivery(
         subject="edgeloop.evt.acme-gait.source.pushed.v1",
-        data=b'{"poison": true}' if number % 2 else b"\xff\x00",
+        data=body or (b'{"poison": true}' if number % 2 else b"\xff\x00"),
         headers={MESSAGE_ID: f"m-{number}"},
         stream="EVENTS",
         consumer="artifact_builder",
@@ -192,6 +192,16 @@ async def test_dead_letters_are_listed_shown_replayed_and_dropped(cli: Cli, nc: 
     assert (await nc.jetstream().stream_info("EVENTS")).state.messages == 1
     assert await cli("dlq", "drop", "--all") == (0, {"dropped": [2, 3]})
     assert await cli("dlq", "ls") == (0, [])
+
+
+async def test_a_run_that_a_service_gave_up_on_says_which_dead_letter(cli: Cli, nc: Client) -> None:
+    await say(nc, PUSHED, RUN)
+    await say(nc, PUSHED, OTHER_RUN, after_s=1)
+    await bury(nc, 1)
+    stored = await nc.jetstream().get_msg("EVENTS", seq=1)
+    await bury(nc, 2, stored.data)
+    found = {run["run_id"]: run["dead_letters"] for run in (await cli("run", "list"))[1]}
+    assert found == {str(RUN): [2], str(OTHER_RUN): []}
 
 
 async def test_a_dead_letter_that_is_not_there_is_bad_input(cli: Cli, nc: Client) -> None:
