@@ -20,13 +20,13 @@ help: ## Show this list
 # Compiled once: build steps write no bytecode, and TensorFlow's import from source takes more than twice as long.
 define install
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Edgeloop needs Python 3.11 or later; $(PYTHON) is {v.major}.{v.minor}. Next: make setup PYTHON=python3.11")'
-	@echo "setting up $(VENV): about 2.4 GB of packages, some minutes on a slow line"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
-	VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --compile-bytecode --require-hashes -r $(1) \
+	@echo "setting up $(VENV): about 2.4 GB of packages, some minutes on a slow line" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --compile-bytecode --require-hashes -r $(1) \
 		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
 endef
 
 $(VENV)/.all: requirements/all.txt requirements/bootstrap.txt pyproject.toml
@@ -34,14 +34,14 @@ $(VENV)/.all: requirements/all.txt requirements/bootstrap.txt pyproject.toml
 
 $(VENV)/.dev: requirements/dev.txt requirements/bootstrap.txt pyproject.toml
 	$(call install,requirements/dev.txt)
-	touch $(VENV)/.all
+	@touch $(VENV)/.all
 
 .PHONY: setup
 setup: $(VENV)/.dev ## Make the virtual environment with everything, tools included
 
 .PHONY: demo
 demo: $(VENV)/.all ## Run the whole loop: push, build, validate, lab, rollout, drift, retrain, rollout
-	$(BIN)/edgeloop demo $(DEMO_FLAGS)
+	@$(BIN)/edgeloop demo $(DEMO_FLAGS)
 
 .PHONY: up
 up: $(VENV)/.all ## Start the whole stack on this machine
