@@ -1,6 +1,7 @@
 """``edgeloop run list|show|watch``: pipeline runs, folded from the events on the bus."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from edgeloop.reading import readable_bus
 from edgeloop.run_view import run_table, run_tree, with_reason
 from edgeloop.runs import RUN_EVENTS, Outcome, Run, fold, with_dead_letters
 from edgeloop.terminal import Terminal
-from shared.bus import DeadLetterRecord, DeadLetters
+from shared.bus import DLQ, DeadLetterRecord, DeadLetters
 from shared.events import Event, Payload
 
 app = typer.Typer(help="Look at pipeline runs.", no_args_is_help=True)
@@ -95,14 +96,25 @@ def select(runs: Sequence[Run], wanted: str | None) -> Run:
 
 async def _runs(url: str) -> tuple[Run, ...]:
     async with connected(url) as nc:
-        return with_dead_letters(fold(await history(nc, RUN_EVENTS)), await _dead_letters(nc))
+        return with_dead_letters(fold(await history(nc, RUN_EVENTS)), await _LetterBox(nc).letters())
 
 
-async def _dead_letters(nc: Client) -> list[DeadLetterRecord]:
-    try:
-        return await DeadLetters(nc).list()
-    except (nats.errors.Error, nats.js.errors.Error, TimeoutError):
-        return []  # the bus is away for a moment; the next look finds them
+class _LetterBox:
+    """The dead letters, read again only when there are others: a watch looks twice a second."""
+
+    def __init__(self, nc: Client) -> None:
+        self._nc = nc
+        self._seen = (0, 0)
+        self._letters: list[DeadLetterRecord] = []
+
+    async def letters(self) -> list[DeadLetterRecord]:
+        """Return all there are; while the bus is away, those of the last look."""
+        with contextlib.suppress(nats.errors.Error, nats.js.errors.Error, TimeoutError):
+            state = (await self._nc.jetstream().stream_info(DLQ.name)).state
+            if (state.messages, state.last_seq) != self._seen:
+                self._letters = await DeadLetters(self._nc).list(state.messages)
+                self._seen = (state.messages, state.last_seq)
+        return self._letters
 
 
 async def _watch(url: str, wanted: str | None, terminal: Terminal, timeout_s: float | None) -> Run:
@@ -110,6 +122,7 @@ async def _watch(url: str, wanted: str | None, terminal: Terminal, timeout_s: fl
     run: Run | None = None
     give_up_at = time.monotonic() + RUN_APPEARS_S
     async with connected(url) as nc:
+        box = _LetterBox(nc)
         with Live(console=terminal.err, transient=True, auto_refresh=False) as live:
             try:
                 async with asyncio.timeout(timeout_s):
@@ -122,7 +135,7 @@ async def _watch(url: str, wanted: str | None, terminal: Terminal, timeout_s: fl
                             run = _found(events, str(run.run_id) if run else wanted, give_up_at)
                         if run is None:
                             continue
-                        (run,) = with_dead_letters([run], await _dead_letters(nc))
+                        (run,) = with_dead_letters([run], await box.letters())
                         live.update(run_tree(run, datetime.now(UTC)), refresh=True)
                         if run.outcome.is_final:
                             break

@@ -204,6 +204,15 @@ async def test_a_run_that_a_service_gave_up_on_says_which_dead_letter(cli: Cli, 
     assert found == {str(RUN): [2], str(OTHER_RUN): []}
 
 
+async def test_a_run_finds_its_dead_letter_behind_many_others(cli: Cli, nc: Client) -> None:
+    await say(nc, PUSHED, RUN)
+    stored = await nc.jetstream().get_msg("EVENTS", seq=1)
+    for number in range(1, 121):
+        await bury(nc, number)
+    await bury(nc, 121, stored.data)
+    assert (await cli("run", "show"))[1]["dead_letters"] == [121]
+
+
 async def test_a_dead_letter_that_is_not_there_is_bad_input(cli: Cli, nc: Client) -> None:
     await bury(nc, 1)
     for action in ("show", "replay", "drop"):
