@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -28,9 +27,10 @@ ORPHAN_GRACE_S = 5
 def main() -> int:
     """Run the server until told to stop (0), or until it ends by itself (1)."""
     data, port, state_file = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    stop = threading.Event()
+    # A list and not an Event: a signal that arrives inside `Event.wait` or `set` would wait for a lock it holds itself.
+    told: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda found, _: told.append(found))
     _stop_orphan(data.resolve())
     server = EmbeddedServer(data, port=port)
     try:
@@ -41,9 +41,10 @@ def main() -> int:
     write_json(state_file, {"name": "nats", "pid": os.getpid(), "http": server.url})
     checked_at = time.monotonic()
     while server.is_running:
-        if stop.wait(POLL_S):
+        if told:
             server.stop()
             return 0
+        time.sleep(POLL_S)
         if time.monotonic() - checked_at > CHECK_S:
             try:
                 _revive(server, data)
