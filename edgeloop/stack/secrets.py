@@ -9,7 +9,7 @@ def ensure_signing_key(layout: Layout) -> None:
     """Make the Ed25519 key pair at the first start. Boards trust images by it, so it is never replaced."""
     if layout.signing_key.exists() and layout.verify_key.exists():
         return
-    from services.artifact_builder.signing import generate_key  # noqa: PLC0415 - imgtool, needed at the first start only
+    from services.artifact_builder.firmware.signing import generate_key  # noqa: PLC0415 - imgtool, needed at the first start only
 
     layout.signing_key.parent.mkdir(parents=True, exist_ok=True)
     generate_key(layout.signing_key, layout.verify_key)

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from services.artifact_builder.firmware import Toolchain
+from services.artifact_builder.firmware.compiling import Toolchain
 from services.artifact_builder.tools import Tools
 
 _ROOT: Final = Path(__file__).parents[2]

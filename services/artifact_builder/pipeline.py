@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from services.artifact_builder import source, steps
-from services.artifact_builder.canonical import zipped
 from services.artifact_builder.codegen import GeneratedModel, MalformedModelError, UnsupportedModelError, generate
 from services.artifact_builder.domain import (
     Artifact,
@@ -21,16 +20,17 @@ from services.artifact_builder.domain import (
     release_of,
 )
 from services.artifact_builder.errors import AuthorError, BuildFailureError, InfrastructureError
-from services.artifact_builder.firmware import (
+from services.artifact_builder.firmware.compiling import (
     CompiledFirmware,
     CompilerError,
     CompilerUnavailableError,
     DoesNotFitError,
     compile_firmware,
 )
-from services.artifact_builder.processes import SupervisorError
+from services.artifact_builder.firmware.signing import SigningError, sign_image
+from services.artifact_builder.inputs.canonical import zipped
 from services.artifact_builder.reference import golden_vector, reference_of
-from services.artifact_builder.signing import SigningError, sign_image
+from services.artifact_builder.sandbox.processes import SupervisorError
 from services.artifact_builder.steps import Site
 from services.artifact_builder.tools import Tools
 from shared.boards import Board, board_named

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from services.artifact_builder.firmware import Toolchain
+from services.artifact_builder.firmware.compiling import Toolchain
 from services.artifact_builder.source import SCHEMES
 from services.artifact_builder.tools import Tools
 from shared.runtime import BaseServiceSettings

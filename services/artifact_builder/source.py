@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from services.artifact_builder.errors import AuthorError, InfrastructureError
-from services.artifact_builder.processes import Ended, Ending, Limits, run_limited
+from services.artifact_builder.sandbox.processes import Ended, Ending, Limits, run_limited
 
 SCHEMES: Final = ("https", "ssh", "file")
 _SCP_STYLE: Final = re.compile(r"^[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:(?!//)")

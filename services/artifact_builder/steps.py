@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from services.artifact_builder import conversion
-from services.artifact_builder.canonical import canonical_keras
 from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError, require_supported
 from services.artifact_builder.errors import AuthorError, InfrastructureError
-from services.artifact_builder.processes import Ended, Ending, Limits, SupervisorError, run_limited
+from services.artifact_builder.inputs import conversion
+from services.artifact_builder.inputs.canonical import canonical_keras
+from services.artifact_builder.sandbox.processes import Ended, Ending, Limits, SupervisorError, run_limited
 from services.artifact_builder.tools import Tools
 from shared.releases.datasets import Dataset, read_dataset, write_dataset
 from shared.releases.manifest import Manifest, Step

@@ -7,8 +7,8 @@ from pathlib import Path
 from imgtool import keys as imgtool_keys
 
 from services.artifact_builder.errors import InfrastructureError, NoRoomError
-from services.artifact_builder.firmware import Toolchain
-from services.artifact_builder.processes import Limits
+from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.sandbox.processes import Limits
 from services.artifact_builder.source import SCHEMES
 
 

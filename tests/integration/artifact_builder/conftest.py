@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.artifact_builder.signing import generate_key
+from services.artifact_builder.firmware.signing import generate_key
 from services.artifact_builder.tools import Tools
 from tests.support import git
 

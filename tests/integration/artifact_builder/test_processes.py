@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.artifact_builder.processes import Ended, Ending, Limits, last_lines, run_limited
+from services.artifact_builder.sandbox.processes import Ended, Ending, Limits, last_lines, run_limited
 from tests.support import eventually, has_ended, text_of
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
@@ -115,7 +115,7 @@ async def test_a_cancelled_caller_leaves_nothing_running(tmp_path: Path) -> None
 async def test_a_killed_builder_leaves_nothing_running(tmp_path: Path) -> None:
     code = f"""
 import asyncio, pathlib, sys
-from services.artifact_builder.processes import Limits, run_limited
+from services.artifact_builder.sandbox.processes import Limits, run_limited
 inner = '''
 import os, subprocess, time
 child = subprocess.Popen(["sleep", "999"])

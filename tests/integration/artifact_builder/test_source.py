@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from services.artifact_builder.errors import AuthorError, InfrastructureError
-from services.artifact_builder.processes import Limits
+from services.artifact_builder.sandbox.processes import Limits
 from services.artifact_builder.source import clone
 
 LIMITS = Limits(wall_s=30)

@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from services.artifact_builder.codegen import GeneratedModel, generate
-from services.artifact_builder.firmware import compile_firmware
-from services.artifact_builder.signing import generate_key, sign_image
+from services.artifact_builder.firmware.compiling import compile_firmware
+from services.artifact_builder.firmware.signing import generate_key, sign_image
 from shared.boards import board_named
 from shared.events import digest_of
 from shared.releases.release import Firmware

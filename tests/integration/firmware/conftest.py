@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from services.artifact_builder.codegen import GeneratedModel, generate
-from services.artifact_builder.firmware import Toolchain, compile_firmware
-from services.artifact_builder.signing import generate_key, sign_image
+from services.artifact_builder.firmware.compiling import Toolchain, compile_firmware
+from services.artifact_builder.firmware.signing import generate_key, sign_image
 from shared.boards import Board, board_named
 
 

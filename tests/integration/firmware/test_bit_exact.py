@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from services.artifact_builder.codegen import generate
-from services.artifact_builder.firmware import Toolchain
+from services.artifact_builder.firmware.compiling import Toolchain
 from shared.boards import board_named, catalogue
 from shared.emulation.on_qemu import boot_qemu
 from shared.emulation.on_unicorn import boot_unicorn

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.artifact_builder.codegen import GeneratedModel, generate
-from services.artifact_builder.firmware import (
+from services.artifact_builder.firmware.compiling import (
     CompiledFirmware,
     CompilerError,
     CompilerUnavailableError,

@@ -10,8 +10,8 @@ from device_gateway.polling import collect, deliver, look_at_boards
 from device_gateway.virtual.api import application
 from device_gateway.virtual.host import Host
 from services.artifact_builder.codegen import generate
-from services.artifact_builder.firmware import compile_firmware
-from services.artifact_builder.signing import sign_image
+from services.artifact_builder.firmware.compiling import compile_firmware
+from services.artifact_builder.firmware.signing import sign_image
 from shared.boards import board_named
 from shared.emulation.mcuboot_image import read_image
 from shared.events import digest_of

@@ -4,8 +4,8 @@ import zipfile
 
 import pytest
 
-from services.artifact_builder.canonical import canonical_keras, zipped
 from services.artifact_builder.domain import build_key, firmware_version, over_budget
+from services.artifact_builder.inputs.canonical import canonical_keras, zipped
 from services.artifact_builder.source import scheme_of, without_secrets
 from shared.events import Trigger
 from shared.releases.manifest import Budget, Manifest

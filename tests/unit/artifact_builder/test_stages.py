@@ -4,10 +4,15 @@ import pytest
 
 from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError
 from services.artifact_builder.errors import AuthorError, BuildFailureError, InfrastructureError
-from services.artifact_builder.firmware import CompilerError, CompilerUnavailableError, DoesNotFitError, Shortage
+from services.artifact_builder.firmware.compiling import (
+    CompilerError,
+    CompilerUnavailableError,
+    DoesNotFitError,
+    Shortage,
+)
+from services.artifact_builder.firmware.signing import SigningError
 from services.artifact_builder.pipeline import Stages
-from services.artifact_builder.processes import SupervisorError
-from services.artifact_builder.signing import SigningError
+from services.artifact_builder.sandbox.processes import SupervisorError
 from shared.events.artifact import BuildStage
 from shared.inference import InferenceError, ReferenceMissingError
 from shared.releases.datasets import DatasetError

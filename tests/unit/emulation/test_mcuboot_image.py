@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.artifact_builder.signing import SignedImage, SigningError, generate_key, sign_image
+from services.artifact_builder.firmware.signing import SignedImage, SigningError, generate_key, sign_image
 from shared.boards import board_named
 from shared.emulation.mcuboot_image import ImageFormatError, TlvType, read_image
 

@@ -7,7 +7,7 @@ import pytest
 
 from device_gateway.images import ImageError, check_fit
 from device_gateway.virtual.provisioning import factory_image, factory_key
-from services.artifact_builder.signing import HEADER_BYTES, generate_key, sign_image
+from services.artifact_builder.firmware.signing import HEADER_BYTES, generate_key, sign_image
 from shared.boards import board_named
 from shared.emulation.mcuboot_image import McubootImage, read_image
 

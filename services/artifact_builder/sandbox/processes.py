@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from services.artifact_builder import limits as supervisor
+from services.artifact_builder.sandbox import limits as supervisor
 
 LINES_KEPT: Final = 40
 LINE_CHARACTERS: Final = 400

@@ -4,7 +4,7 @@ A supervisor of its own, standard library only, because the builder must not be 
 builder is killed outright, the kernel tells this process, and it ends the command with everything the command started.
 It is the child subreaper, so daemons that a command leaves behind are found and ended as well.
 
-LIMITS is the JSON of `services.artifact_builder.processes.Limits`; the report is one JSON object written to REPORT_FD.
+LIMITS is the JSON of `processes.Limits`; the report is one JSON object written to REPORT_FD.
 """
 
 import ctypes

@@ -16,8 +16,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from services.artifact_builder.codegen import GeneratedModel
-from services.artifact_builder.elf import flash_image, memory_sections
-from services.artifact_builder.signing import HEADER_BYTES, TRAILER_BYTES
+from services.artifact_builder.firmware.elf import flash_image, memory_sections
+from services.artifact_builder.firmware.signing import HEADER_BYTES, TRAILER_BYTES
 from shared.boards import Board, Core
 
 _LINES_SHOWN = 20

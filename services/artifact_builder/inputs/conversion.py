@@ -1,4 +1,4 @@
-"""From a Keras model to .tflite, float32 and full int8: ``python -m services.artifact_builder.conversion``.
+"""From a Keras model to .tflite, float32 and full int8: ``python -m services.artifact_builder.inputs.conversion``.
 
 The only module that imports TensorFlow, always in a process of its own: it costs seconds, and half a gigabyte.
 Usage: ``conversion MODEL.keras TRAIN.npz OUTPUT_DIRECTORY SEED CLASSES``.
