@@ -77,6 +77,8 @@ async def prepare(manifest: Manifest, site: Site, production: Sequence[bytes], t
         for index, data in enumerate(production):
             (folder / f"{index:04}.npz").write_bytes(data)
         extra["EDGELOOP_PRODUCTION_DIR"] = str(folder)
+    if manifest.data.prepare is None:
+        return await asyncio.to_thread(_read_prepared, manifest, site.checkout, datasets)
     output = site.folder("data")
     environment = step_environment(site, tools, {**_seed(manifest), "EDGELOOP_OUTPUT_DIR": output, **extra})
     await _run_step("data.prepare", manifest.data.prepare, site, tools, environment)
@@ -86,7 +88,7 @@ async def prepare(manifest: Manifest, site: Site, production: Sequence[bytes], t
 def _read_prepared(manifest: Manifest, output: Path, production: tuple[Dataset, ...]) -> Prepared:
     found = {}
     for name, file in (("train", manifest.data.train), ("test", manifest.data.test)):
-        path = _written(output, file.path, f"data.{name}.path")
+        path = _written(output, file.path, f"data.{name}.path", by_step=manifest.data.prepare is not None)
         found[name] = _of_shape(read_dataset(path.read_bytes(), name=file.path), manifest, file.path)
     files = {name: write_dataset(dataset) for name, dataset in found.items()}
     return Prepared(found["train"], found["test"], production, files)
@@ -109,15 +111,20 @@ async def train(manifest: Manifest, site: Site, tools: Tools) -> bytes:
     Raises:
         AuthorError: the step failed, or wrote no model.
     """
+    if manifest.model.train is None:
+        return _canonical(site.checkout, manifest.model.file or manifest.model.path, "model.file", by_step=False)
     output = site.folder("model")
     folders = {"EDGELOOP_OUTPUT_DIR": output, "EDGELOOP_DATA_DIR": site.folder("data")}
     environment = step_environment(site, tools, {**_seed(manifest), **folders})
     await _run_step("model.train", manifest.model.train, site, tools, environment)
-    path = _written(output, manifest.model.path, "model.path")
+    return _canonical(output, manifest.model.path, "model.path", by_step=True)
+
+
+def _canonical(folder: Path, name: str, key: str, *, by_step: bool) -> bytes:
     try:
-        return canonical_keras(path.read_bytes())
+        return canonical_keras(_written(folder, name, key, by_step=by_step).read_bytes())
     except ValueError as error:
-        raise AuthorError(f"{manifest.model.path}: {error}") from error
+        raise AuthorError(f"{name}: {error}") from error
 
 
 async def convert(keras: bytes, prepared: Prepared, manifest: Manifest, site: Site, tools: Tools) -> Converted:
@@ -199,14 +206,18 @@ async def _run(command: Sequence[str], cwd: Path, environment: Mapping[str, str]
     return ended
 
 
-def _written(output: Path, name: str, key: str) -> Path:
+_REPOSITORY: Final = ("the repository has", "commit it")
+_STEP: Final = ("the step wrote", "write it into $EDGELOOP_OUTPUT_DIR")
+
+
+def _written(output: Path, name: str, key: str, *, by_step: bool) -> Path:
     """Return the file that a step was to write; a link out of its folder is none."""
     path = (output / name).resolve()
     if not path.is_file() or not path.is_relative_to(output.resolve()):
+        who, mend = _STEP if by_step else _REPOSITORY
         there = ", ".join(sorted(str(file.relative_to(output)) for file in output.rglob("*") if file.is_file())[:10])
         raise AuthorError(
-            f"{key}: the step wrote no {name} into $EDGELOOP_OUTPUT_DIR, but {there or 'nothing'}. "
-            "Next: write it there, or correct the path in edgeloop.yaml"
+            f"{key}: {who} no {name}, but {there or 'nothing'}. Next: {mend}, or correct the path in edgeloop.yaml"
         )
     return path
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from shared.events import Slug
 from shared.events.dataset import DatasetRole
+from shared.events.lab import Numerics
 
 
 def _inside(path: str) -> str:
@@ -32,6 +33,10 @@ class Step(_Section):
 
     command: tuple[str, ...] = Field(min_length=1, description="For example [python, train.py]")
     timeout_s: float = Field(default=600, gt=0, le=86_400)
+    inputs: tuple[RelativePath, ...] = Field(
+        default=(),
+        description="Patterns of the repository's files that the step sees; by default all but documentation",
+    )
 
 
 class Input(_Section):
@@ -55,17 +60,37 @@ class DatasetFile(_Section):
 class Data(_Section):
     """The step that writes the datasets, and where it leaves them."""
 
-    prepare: Step = Field(description="Writes the files below into $EDGELOOP_OUTPUT_DIR")
+    prepare: Step | None = Field(
+        default=None,
+        description="Writes the files below into $EDGELOOP_OUTPUT_DIR; without it they are the repository's own",
+    )
     train: DatasetFile
     test: DatasetFile
+    more: tuple[DatasetFile, ...] = Field(default=(), description="Other datasets, kept with the release by role")
 
 
 class Model(_Section):
-    """The step that trains, and the Keras file that it leaves in $EDGELOOP_OUTPUT_DIR."""
+    """Where the model comes from: a step that trains it, or a file of the repository. Its ending says its format."""
 
-    train: Step
-    path: RelativePath = Field(default="model.keras")
+    train: Step | None = Field(default=None, description="Writes `path` into $EDGELOOP_OUTPUT_DIR")
+    path: RelativePath = Field(default="model.keras", description="What `train` writes")
+    file: RelativePath | None = Field(default=None, description="A model that is in the repository, instead of `train`")
     seed: int = Field(default=0, ge=0)
+    numerics: Numerics = Field(default=Numerics.TFLM, description="Whose rounding the firmware reproduces bit by bit")
+
+
+class Preprocessing(_Section):
+    """The code that turns what a sensor gives into what the model takes, kept with the release."""
+
+    files: tuple[RelativePath, ...] = Field(min_length=1)
+
+
+class Licences(_Section):
+    """SPDX licence expressions, for the bill of materials."""
+
+    code: str | None = Field(default=None, description="For example Apache-2.0")
+    data: str | None = Field(default=None, description="For example CC-BY-4.0")
+    model: str | None = Field(default=None, description="For example Apache-2.0 AND CC-BY-4.0")
 
 
 class Budget(_Section):
@@ -73,6 +98,8 @@ class Budget(_Section):
 
     flash_bytes: int | None = Field(default=None, gt=0)
     ram_bytes: int | None = Field(default=None, gt=0, description="Static RAM plus the stack's high-water mark")
+    latency_ms: float | None = Field(default=None, gt=0, description="Of one inference, modelled from instructions")
+    energy_uj: float | None = Field(default=None, gt=0, description="Of one inference, modelled from instructions")
 
 
 class Gates(_Section):
@@ -124,6 +151,9 @@ class Manifest(_Section):
     input: Input
     data: Data
     model: Model
+    preprocessing: Preprocessing | None = None
+    tests: Step | None = Field(default=None, description="The repository's tests; $EDGELOOP_MODEL_DIR has the model")
+    licences: Licences = Licences()
     boards: tuple[Slug, ...] = Field(min_length=1, description="Names from the board catalogue")
     budgets: dict[Slug, Budget] = Field(default_factory=dict, description="By board")
     gates: Gates

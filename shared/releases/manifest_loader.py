@@ -19,6 +19,8 @@ from shared.boards import catalogue
 from shared.releases.manifest import Manifest
 
 MANIFEST_NAME: Final = "edgeloop.yaml"
+MODEL_ENDINGS: Final = (".keras",)
+"""Formats of models that a build takes, by the ending of their names."""
 MAXIMUM_BYTES: Final = 256 * 1024
 MAXIMUM_NODES: Final = 20_000  # aliases multiply: a few lines can stand for gigabytes
 
@@ -280,7 +282,19 @@ def _contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, st
     if window.channels and len(window.channels) != window.shape[-1]:
         found, allowed = f"{len(window.channels)} names", f"{window.shape[-1]}, the last axis of input.shape"
         yield ("input", "channels"), found, allowed, "name each channel once"
+    yield from _model_contradictions(manifest)
     yield from _stage_contradictions(manifest)
+
+
+def _model_contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, str]]:
+    model = manifest.model
+    if (model.train is None) == (model.file is None):
+        found = "both train and file" if model.train else "neither train nor file"
+        yield ("model",), found, "exactly one of them", "say where the model comes from: a step, or a file"
+    key = "path" if model.file is None else "file"
+    name = model.file or model.path
+    if not name.endswith(MODEL_ENDINGS):
+        yield ("model", key), repr(name), f"a name that ends in {', '.join(MODEL_ENDINGS)}", "save it in such a format"
 
 
 def _stage_contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, str]]:
