@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from edgeloop.commands import compile as compile_command
 from edgeloop.commands import data, demo, dlq, doctor, hook, run, up
 from edgeloop.errors import EdgeloopError, ExitCode, InfrastructureError
 from edgeloop.terminal import print_error
@@ -26,6 +27,9 @@ app = typer.Typer(
 app.command("up", epilog="Example: edgeloop up --virtual-boards 6 --project local-fan --world world.npz")(up.up)
 app.command("demo", epilog="Example: edgeloop demo --keep")(demo.demo)
 app.command("doctor")(doctor.doctor)
+app.command("compile", epilog="Example: edgeloop compile kws.tflite --board cortex-m4 --out build/kws")(
+    compile_command.compile_
+)
 app.add_typer(run.app, name="run")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(hook.app, name="hook")

@@ -1,0 +1,77 @@
+"""``edgeloop compile``: from one int8 model file to C, an ELF and a signed image, without a repository."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption
+from edgeloop.terminal import Terminal
+from services.artifact_builder.firmware.compiling import Toolchain
+from shared.events.lab import Numerics
+
+if TYPE_CHECKING:
+    from services.artifact_builder.compilation import CompileReport
+
+
+def compile_(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL.tflite", help="A full-int8 .tflite.", exists=True, dir_okay=False)
+    ],
+    *,
+    board: Annotated[str, typer.Option("--board", help="A board of the catalogue.")],
+    out: Annotated[Path, typer.Option("--out", help="Where everything is written.", file_okay=False)],
+    numerics: Annotated[
+        Numerics, typer.Option("--numerics", help="Whose bits the firmware gives: TFLM's or LiteRT's.")
+    ] = Numerics.TFLM,
+    toolchain: Annotated[Toolchain, typer.Option("--toolchain", help="Which compiler.")] = Toolchain.ZIG,
+    release: Annotated[str, typer.Option("--release", help="Version of the image.", metavar="X.Y.Z")] = "1.0.0",
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", help="Private key, PEM; without it, that of --data.", exists=True, dir_okay=False),
+    ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--inputs", help="Folder of .bin files, an int8 input each, to compare on.", exists=True, file_okay=False
+        ),
+    ] = None,
+    data: DataOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate C, compile, sign, run the image on its emulated core, and compare its bits with the reference's."""
+    from edgeloop import compiling  # noqa: PLC0415 - numpy and Unicorn: half a second only this command needs
+
+    terminal = Terminal(as_json)
+    compiling.require_replaceable(out)
+    compilation = compiling.compile_file(
+        model,
+        compiling.board_of(board),
+        numerics=numerics,
+        toolchain=toolchain,
+        release=release,
+        key=key,
+        inputs=inputs,
+        data=data,
+    )
+    names = compiling.write_files(compilation, out)
+    terminal.result(compilation.report.model_dump(mode="json"), _table(compilation.report))
+    terminal.note(f"wrote {', '.join(sorted(names))} to {out}")
+    if problem := compiling.mismatch_of(compilation):
+        raise problem
+
+
+def _table(report: "CompileReport") -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    same = "bit-exact" if report.mismatches == 0 else f"{report.mismatches} differ"
+    for name, value in (
+        ("board", f"{report.board} ({report.core}), {report.toolchain}"),
+        ("flash", f"{report.flash_bytes:,} B, weights {report.weights_bytes:,} B"),
+        ("RAM", f"{report.ram_bytes:,} B, arena {report.arena_bytes:,} B; stack {report.stack_bytes:,} B"),
+        ("instructions", f"{report.instructions:,} for {report.macs:,} MACs, counted on {report.counted_on}"),
+        (f"as {report.numerics}", f"{same} on {report.inputs} inputs"),
+        ("operators", ", ".join(f"{name} {count}" for name, count in report.operators.items())),
+    ):
+        table.add_row(name, value)
+    return table

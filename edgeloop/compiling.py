@@ -1,0 +1,140 @@
+"""Compiling one model file for one board: what the command does beyond the builder's own function."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeloop.errors import EdgeloopError, GateFailedError, InfrastructureError, UsageError
+from edgeloop.layout import Layout
+from edgeloop.stack.secrets import ensure_signing_key
+from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError
+from services.artifact_builder.compilation import REPORT_FILE, Compilation, Workbench, compile_model
+from services.artifact_builder.firmware.compiling import (
+    CompilerError,
+    CompilerUnavailableError,
+    DoesNotFitError,
+    Toolchain,
+)
+from services.artifact_builder.firmware.signing import SigningError
+from shared.boards import Board, UnknownBoardError, board_named
+from shared.emulation import EmulationError
+from shared.events.lab import Numerics
+from shared.inference import InferenceError, ReferenceMissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_AUTHOR: Final = (MalformedModelError, UnsupportedModelError, DoesNotFitError, SigningError, InferenceError)
+_MACHINE: Final = (CompilerError, CompilerUnavailableError, ReferenceMissingError, EmulationError)
+_LARGEST_MODEL_BYTES: Final = 64 * 2**20
+
+
+def board_of(name: str) -> Board:
+    """Return a board of the catalogue.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    try:
+        return board_named(name)
+    except UnknownBoardError as error:
+        raise UsageError(f"--board: {error}") from error
+
+
+def model_bytes(file: Path) -> bytes:
+    """Return a .tflite file's bytes.
+
+    Raises:
+        UsageError: it is too large to be a model for a microcontroller.
+    """
+    size = file.stat().st_size
+    if size > _LARGEST_MODEL_BYTES:
+        raise UsageError(f"{file}: {size:,} bytes; a model file may have {_LARGEST_MODEL_BYTES:,}")
+    return file.read_bytes()
+
+
+def recorded_inputs(folder: Path) -> npt.NDArray[np.int8]:
+    """Return the input tensors in a folder: one file of int8 values each, ``*.bin``, in the order of their names.
+
+    Raises:
+        UsageError: there are none, or they differ in size.
+    """
+    files = sorted(folder.glob("*.bin"))
+    if not files:
+        raise UsageError(f"--inputs {folder}: no .bin files; each holds one input tensor, int8")
+    tensors = [file.read_bytes() for file in files]
+    for file, tensor in zip(files, tensors, strict=True):
+        if len(tensor) != len(tensors[0]):
+            raise UsageError(f"{file}: {len(tensor)} bytes, and {files[0].name} has {len(tensors[0])}")
+    return np.stack([np.frombuffer(tensor, np.int8) for tensor in tensors])
+
+
+def compile_file(
+    model: Path,
+    board: Board,
+    *,
+    numerics: Numerics,
+    toolchain: Toolchain,
+    release: str,
+    key: Path | None,
+    inputs: Path | None,
+    data: Path,
+) -> Compilation:
+    """Compile `model` for `board`. The signing key is the stack's unless one is given; it is made when missing.
+
+    Raises:
+        UsageError: the model, the board or the key is at fault.
+        InfrastructureError: the machine is.
+    """
+    layout = Layout(data)
+    if key is None:
+        ensure_signing_key(layout)
+    tensors = recorded_inputs(inputs) if inputs else None
+    with tempfile.TemporaryDirectory(prefix="edgeloop-compile-") as work:
+        bench = Workbench(
+            key=key or layout.signing_key,
+            work=Path(work),
+            compiler_cache=(data / "builder" / "compiler-cache").absolute(),
+            toolchain=toolchain,
+        )
+        bench.compiler_cache.mkdir(parents=True, exist_ok=True)
+        try:
+            return compile_model(model_bytes(model), board, bench, numerics=numerics, release=release, inputs=tensors)
+        except _AUTHOR as error:
+            raise UsageError(f"{model}: {error}") from error
+        except _MACHINE as error:
+            raise InfrastructureError(f"{model}: {error}") from error
+
+
+def require_replaceable(out: Path) -> None:
+    """Raise UsageError when `out` holds something that no compilation wrote."""
+    if out.exists() and any(out.iterdir()) and not (out / REPORT_FILE).is_file():
+        raise UsageError(
+            f"--out {out}: not empty, and no earlier compilation", next_step="name a new or an empty directory"
+        )
+
+
+def write_files(compilation: Compilation, out: Path) -> "Sequence[str]":
+    """Write everything below `out`, replacing an earlier compilation, and return the relative paths."""
+    files = compilation.files()
+    shutil.rmtree(out, ignore_errors=True)
+    for name, content in files.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return tuple(files)
+
+
+def mismatch_of(compilation: Compilation) -> EdgeloopError | None:
+    """Return the error of a firmware whose bits are not the reference's."""
+    report = compilation.report
+    if not report.mismatches:
+        return None
+    return GateFailedError(
+        f"{report.mismatches} of {report.inputs} outputs differ from {report.numerics} in at least one bit",
+        next_step="report it with the model file: generated firmware must give the reference's bits",
+    )
