@@ -57,7 +57,7 @@ def compile_(
     )
     names = compiling.write_files(compilation, out)
     terminal.result(compilation.report.model_dump(mode="json"), _table(compilation.report))
-    terminal.note(f"wrote {', '.join(sorted(names))} to {out}")
+    terminal.note(f"wrote {len(names)} files to {out}: C, linker script, firmware.elf, firmware.img, report.json")
     if problem := compiling.mismatch_of(compilation):
         raise problem
 

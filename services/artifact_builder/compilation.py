@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,8 @@ from shared.events import digest_of
 from shared.events.lab import Numerics
 from shared.inference.tflm import tflm_outputs
 
-REPORT_FILE = "report.json"
+REPORT_FILE: Final = "report.json"
+_SOURCES: Final = frozenset({".c", ".h", ".ld"})
 
 
 class CompileReport(BaseModel):
@@ -52,16 +54,16 @@ class CompileReport(BaseModel):
 class Compilation:
     """Everything that compiling gave."""
 
-    generated: GeneratedModel
+    sources: Mapping[str, bytes]
+    """All that was compiled and linked, by relative path: the model, kernels, platform, application, linker script."""
     compiled: CompiledFirmware
     signed: SignedImage
     report: CompileReport
 
     def files(self) -> Mapping[str, bytes]:
         """Return what to keep, by relative path: the C, the ELF, the signed image, the report."""
-        sources = {f"model/{name}": text.encode() for name, text in self.generated.sources.items()}
         return {
-            **sources,
+            **self.sources,
             "firmware.elf": self.compiled.elf,
             "firmware.img": self.signed.data,
             REPORT_FILE: (self.report.model_dump_json(indent=2) + "\n").encode(),
@@ -122,7 +124,7 @@ def compile_model(
     tensors = probing_inputs(generated.input_bytes, rows) if inputs is None else inputs
     measured = measure(signed.data, board, tensors, tflm_outputs(tflite, tensors))
     return Compilation(
-        generated=generated,
+        sources=_sources(bench.work),
         compiled=compiled,
         signed=signed,
         report=_report(
@@ -134,6 +136,12 @@ def compile_model(
             measured=measured,
         ),
     )
+
+
+def _sources(work: Path) -> Mapping[str, bytes]:
+    """Return what the compiler read, so that any other build system can build the same."""
+    files = sorted(file for file in work.rglob("*") if file.suffix in _SOURCES)
+    return {str(file.relative_to(work)): file.read_bytes() for file in files}
 
 
 def _report(
