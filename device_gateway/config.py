@@ -10,7 +10,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from device_gateway.drivers import AddressError, drivers
-from shared.boards import board_named, catalogue
+from shared.boards import NoImageError, catalogue, image_board, image_boards
 from shared.events import Slug
 
 
@@ -72,13 +72,17 @@ def _check_devices(path: Path, document: Any, config: GatewayConfig) -> None:  #
         if ids[entry.id] > 1:
             raise refuse("id", f"{entry.id!r} stands {ids[entry.id]} times; every device needs a name of its own")
         if entry.board not in catalogue():
-            raise refuse("board", f"found {entry.board!r}; allowed are {', '.join(catalogue())}")
+            raise refuse("board", f"found {entry.board!r}; allowed are {', '.join(image_boards())}")
+        try:
+            board = image_board(entry.board)
+        except NoImageError as error:
+            raise refuse("board", str(error)) from error
         if entry.driver not in drivers():
             raise refuse("driver", f"found {entry.driver!r}; allowed are {', '.join(drivers())}")
         if addresses[entry.address] > 1:
             raise refuse("address", f"{entry.address} stands {addresses[entry.address]} times; a board has one name")
         try:
-            drivers()[entry.driver](entry.address, board_named(entry.board))
+            drivers()[entry.driver](entry.address, board)
         except AddressError as error:
             raise refuse("address", str(error)) from error
 

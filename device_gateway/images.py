@@ -8,7 +8,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from shared.boards import Board
+from shared.boards import ImageBoard
 from shared.emulation.mcuboot_image import ImageFormatError, McubootImage, read_image
 
 
@@ -49,7 +49,7 @@ def parse_image(data: bytes) -> McubootImage:
     return image
 
 
-def check_fit(image: McubootImage, board: Board) -> None:
+def check_fit(image: McubootImage, board: ImageBoard) -> None:
     """Check that the image is for `board`: it says so, and its size, stack and reset vector lie in its memory map.
 
     Boards share memory maps, but cores do not share instructions. Foreign firmware does not say what it is for.
@@ -59,8 +59,8 @@ def check_fit(image: McubootImage, board: Board) -> None:
     """
     if image.board not in {None, board.name}:
         raise ImageError(f"the image is for another board: it says {image.board}, this one is a {board.name}")
-    if image.size_bytes > board.flash_bytes:
-        raise ImageError(f"the image takes {image.size_bytes} bytes, the slot of {board.name} has {board.flash_bytes}")
+    if image.size_bytes > board.slot_bytes:
+        raise ImageError(f"the image takes {image.size_bytes} bytes, the slot of {board.name} has {board.slot_bytes}")
     stack, reset = struct.unpack_from("<II", image.payload)
     ram_end = board.ram_address + board.ram_bytes
     if not board.ram_address < stack <= ram_end:

@@ -20,7 +20,7 @@ from services.artifact_builder.firmware.compiling import (
     Toolchain,
 )
 from services.artifact_builder.firmware.signing import SigningError
-from shared.boards import Board, UnknownBoardError, board_named
+from shared.boards import ImageBoard, UnknownBoardError, image_board
 from shared.emulation import EmulationError
 from shared.events.lab import Numerics
 from shared.inference import InferenceError, ReferenceMissingError
@@ -33,14 +33,14 @@ _MACHINE: Final = (CompilerError, CompilerUnavailableError, ReferenceMissingErro
 _LARGEST_MODEL_BYTES: Final = 64 * 2**20
 
 
-def board_of(name: str) -> Board:
-    """Return a board of the catalogue.
+def board_of(name: str) -> ImageBoard:
+    """Return a board of the catalogue that has an image.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or it gets a library.
     """
     try:
-        return board_named(name)
+        return image_board(name)
     except UnknownBoardError as error:
         raise UsageError(f"--board: {error}") from error
 
@@ -75,7 +75,7 @@ def recorded_inputs(folder: Path) -> npt.NDArray[np.int8]:
 
 def compile_file(
     model: Path,
-    board: Board,
+    board: ImageBoard,
     *,
     numerics: Numerics,
     toolchain: Toolchain,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-from shared.boards import Board
+from shared.boards import ImageBoard
 from shared.events.lab import BoardClass
 from shared.telemetry import DeviceReport
 
@@ -99,7 +99,7 @@ class Driver(Protocol):
         """Let go of the link."""
 
 
-MakeDriver = Callable[[str, Board], Driver]
+MakeDriver = Callable[[str, ImageBoard], Driver]
 """From an address and the kind of board to a driver; raises AddressError."""
 
 

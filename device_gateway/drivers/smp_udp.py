@@ -30,7 +30,7 @@ from device_gateway.drivers import (
     SlotState,
 )
 from device_gateway.protocol import InferWrite, InfoRead, TelemetryRead
-from shared.boards import Board
+from shared.boards import ImageBoard
 from shared.events.lab import BoardClass
 from shared.telemetry import DeviceReport
 
@@ -83,7 +83,7 @@ class _Transport(SMPUDPTransport):
 class SmpUdpDriver:
     """`smp-udp`: address ``udp://HOST[:PORT]``."""
 
-    def __init__(self, address: str, board: Board) -> None:
+    def __init__(self, address: str, board: ImageBoard) -> None:
         """Check the address; nothing is sent before the first request.
 
         Raises:

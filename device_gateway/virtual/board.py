@@ -18,7 +18,7 @@ from device_gateway.virtual.sensor import Sensor
 from device_gateway.virtual.slots import ImageRefusedError, Slots
 from device_gateway.virtual.smp_server import Body, InferenceRefusedError, SmpServer
 from device_gateway.virtual.telemetry import TelemetryLog
-from shared.boards import Board
+from shared.boards import ImageBoard
 from shared.emulation import EmulationError
 from shared.emulation.mcuboot_image import McubootImage
 from shared.events.lab import BoardClass
@@ -63,14 +63,14 @@ def _started(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]
 class VirtualBoard:
     """A board that boots from its flash and answers SMP frames while it is on."""
 
-    def __init__(self, board: Board, directory: Path, *, verify: Verify, models: Models, sensor: Sensor) -> None:
+    def __init__(self, board: ImageBoard, directory: Path, *, verify: Verify, models: Models, sensor: Sensor) -> None:
         """Args: directory: where its flash and counters are kept."""
         name = sensor.device
         self.name = name
         self.board = board
         self.power = Power.OFF
         self.running: McubootImage | None = None
-        self.flash = FileFlash(directory, board.flash_bytes)
+        self.flash = FileFlash(directory, board.slot_bytes)
         self._image = b""
         self._verify = verify
         self._models = models

@@ -18,7 +18,7 @@ from device_gateway.virtual.provisioning import factory_image, factory_key
 from device_gateway.virtual.sensor import Sensor, Surroundings
 from device_gateway.virtual.settings import VirtualConfig
 from device_gateway.virtual.world import Playlist, World
-from shared.boards import Board, board_named
+from shared.boards import ImageBoard, image_board
 from shared.emulation.mcuboot_image import McubootImage
 
 _logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class _BoardPort(asyncio.DatagramProtocol):
         task.add_done_callback(self._requests.discard)
 
 
-def _verifier(keys: tuple[Ed25519PublicKey, ...], board: Board) -> Verify:
+def _verifier(keys: tuple[Ed25519PublicKey, ...], board: ImageBoard) -> Verify:
     def verify(slot: bytes) -> McubootImage | None:
         try:
             image = verify_image(slot, keys)
@@ -103,7 +103,7 @@ async def running_host(config: VirtualConfig) -> AsyncIterator[Host]:
     transports = []
     try:
         for index, entry in enumerate(config.boards):
-            kind, directory = board_named(entry.board), config.flash / entry.id
+            kind, directory = image_board(entry.board), config.flash / entry.id
             playlist = Playlist(world, index, config.seed) if world else None
             sensor = Sensor(entry.id, config.period_s, surroundings, playlist, host.ledger)
             board = VirtualBoard(kind, directory, verify=_verifier(keys, kind), models=models, sensor=sensor)

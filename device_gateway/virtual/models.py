@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from shared.boards import Board
+from shared.boards import ImageBoard
 from shared.emulation import EmulatedBoard, EmulationError, FirmwareInfo
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class Models:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="emulator")
         self._boards: OrderedDict[tuple[str, str], EmulatedBoard] = OrderedDict()
 
-    async def info(self, image: bytes, image_hash: str, board: Board) -> FirmwareInfo:
+    async def info(self, image: bytes, image_hash: str, board: ImageBoard) -> FirmwareInfo:
         """Boot the image, if it is not running yet, and return what it says of its model.
 
         Raises:
@@ -34,7 +34,7 @@ class Models:
         """
         return await self._run(lambda: self._booted(image, image_hash, board).info)
 
-    async def infer(self, image: bytes, image_hash: str, board: Board, tensor: bytes) -> bytes:
+    async def infer(self, image: bytes, image_hash: str, board: ImageBoard, tensor: bytes) -> bytes:
         """Run one inference and return the int8 output tensor.
 
         Raises:
@@ -59,7 +59,7 @@ class Models:
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
-    def _booted(self, image: bytes, image_hash: str, board: Board) -> EmulatedBoard:
+    def _booted(self, image: bytes, image_hash: str, board: ImageBoard) -> EmulatedBoard:
         key = (image_hash, board.name)
         if key not in self._boards:
             # Unicorn is not needed to run the gateway, nor boards without a model.

@@ -16,13 +16,13 @@ from imgtool.image import Image
 from imgtool.keys import load as load_signing_key
 from imgtool.version import decode_version
 
-from shared.boards import Board
+from shared.boards import ImageBoard
 
 HEADER_BYTES = 0x200
 _WAIT_FOREVER = struct.pack("<HH", 0xBF30, 0xE7FD)  # wfi; b .-2
 
 
-def factory_image(board: Board, key: Path, *, version: str = "0.0.0", padding: int = 0) -> bytes:
+def factory_image(board: ImageBoard, key: Path, *, version: str = "0.0.0", padding: int = 0) -> bytes:
     """Return a signed MCUboot image that waits for interrupts and carries no model.
 
     Args:

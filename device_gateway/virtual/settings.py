@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from ruamel.yaml import YAML
 
-from shared.boards import board_named
+from shared.boards import image_board
 from shared.events import Slug
 
 
@@ -20,7 +20,7 @@ class BoardEntry(BaseModel):
 
     @model_validator(mode="after")
     def _is_in_the_catalogue(self) -> "BoardEntry":
-        board_named(self.board)
+        image_board(self.board)
         return self
 
 

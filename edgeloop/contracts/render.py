@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from edgeloop.contracts import tables
 from edgeloop.contracts.asyncapi import asyncapi
+from edgeloop.contracts.boards import boards_reference
 from edgeloop.contracts.openapi import openapi
 from edgeloop.contracts.participants import COMMAND_LINE, Participant, participants
 from edgeloop.contracts.protobuf import SOURCE, compile_telemetry
@@ -54,6 +55,7 @@ def render(root: Path) -> Rendered:
     files["proto/openapi.yaml"] = _to_yaml(openapi(version))
     files["docs/reference/events.md"] = tables.events_reference(everyone)
     files["docs/reference/manifest.md"] = tables.manifest_reference()
+    files["docs/reference/boards.md"] = boards_reference()
     problems = []
     for participant in everyone:
         if (root / participant.folder / "__main__.py").exists() and participant.name != COMMAND_LINE:

@@ -27,7 +27,7 @@ def events_of(participant: Participant) -> str:
         rows.append((cause, describe(route), _links(route.emits, participant.folder)))
     if participant.outside:
         rows.append((participant.outside.occasion, "", _links(participant.outside.emits, participant.folder)))
-    return _table(("in", "how it runs", "out"), rows)
+    return markdown_table(("in", "how it runs", "out"), rows)
 
 
 def with_events(readme: str, table: str, *, where: str) -> str:
@@ -63,7 +63,7 @@ def events_reference(everyone: Sequence[Participant]) -> str:
             "What the devices of one gateway saw, in protobuf.",
         )
     )
-    table = _table(("message", "subject", "said by", "heard by", "what it says"), rows)
+    table = markdown_table(("message", "subject", "said by", "heard by", "what it says"), rows)
     return (
         f"{NOTICE}\n# Events and commands\n\n"
         "Events are past participles and go to everyone who asks; commands are imperatives and go to exactly one "
@@ -76,7 +76,7 @@ def events_reference(everyone: Sequence[Participant]) -> str:
 def manifest_reference() -> str:
     """Return the reference of every key of `edgeloop.yaml`."""
     schema = manifest_schema()
-    table = _table(("key", "type", "default", "what it means"), _keys(schema, schema, ""))
+    table = markdown_table(("key", "type", "default", "what it means"), _keys(schema, schema, ""))
     return (
         f"{NOTICE}\n# edgeloop.yaml\n\n"
         "What a model repository declares about itself. Unknown keys are refused, with the line and what is allowed.\n"
@@ -163,6 +163,7 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table with a line for each of `rows`; bars inside cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)

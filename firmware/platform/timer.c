@@ -6,7 +6,7 @@ struct timer {
     volatile uint32_t reload;
 };
 
-#define TIMER ((struct timer *)0x40000000)
+#define TIMER ((struct timer *)BOARD_TIMER_ADDRESS)
 #define CONTROL_ENABLE 1u
 
 void timer_start(void)

@@ -1,5 +1,7 @@
 #include "uart.h"
 
+#include "board.h"
+
 struct uart {
     volatile uint32_t data;
     volatile uint32_t state;
@@ -8,13 +10,12 @@ struct uart {
     volatile uint32_t baud_divider;
 };
 
-#define UART ((struct uart *)0x40004000)
+#define UART ((struct uart *)BOARD_UART_ADDRESS)
 #define STATE_TX_FULL 1u
 #define STATE_RX_FULL 2u
 #define CONTROL_TX_ENABLE 1u
 #define CONTROL_RX_ENABLE 2u
-/* 115,200 baud from 25 MHz. */
-#define BAUD_DIVIDER 217u
+#define BAUD_DIVIDER (BOARD_PERIPHERAL_HZ / 115200u)
 
 void uart_start(void)
 {

@@ -1,4 +1,4 @@
-/* CMSDK APB UART 0. */
+/* CMSDK APB UART. */
 #ifndef EDGELOOP_UART_H
 #define EDGELOOP_UART_H
 

@@ -16,7 +16,7 @@ from services.artifact_builder.domain import firmware_version
 from services.artifact_builder.firmware.compiling import CompiledFirmware, Toolchain, compile_firmware
 from services.artifact_builder.firmware.signing import SignedImage, sign_image
 from services.artifact_builder.measuring import Measurement, measure, probing_inputs
-from shared.boards import Board
+from shared.boards import ImageBoard
 from shared.events import digest_of
 from shared.events.lab import Numerics
 from shared.inference.tflm import tflm_outputs
@@ -84,7 +84,7 @@ class Workbench:
 
 def compile_model(
     tflite: bytes,
-    board: Board,
+    board: ImageBoard,
     bench: Workbench,
     *,
     numerics: Numerics = Numerics.TFLM,
@@ -146,7 +146,7 @@ def _sources(work: Path) -> Mapping[str, bytes]:
 
 def _report(
     tflite: bytes,
-    board: Board,
+    board: ImageBoard,
     *,
     numerics: Numerics,
     made: tuple[GeneratedModel, CompiledFirmware, SignedImage],

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.boards import Board
+from shared.boards import ImageBoard
 from shared.emulation.on_unicorn import boot_unicorn
 
 _EXTREMES: Final = (-128, 127, 0)
@@ -38,7 +38,9 @@ def probing_inputs(size_bytes: int, rows: int, *, seed: int = 0) -> npt.NDArray[
     return np.concatenate([random, extremes])[:rows]
 
 
-def measure(image: bytes, board: Board, inputs: npt.NDArray[np.int8], expected: npt.NDArray[np.int8]) -> Measurement:
+def measure(
+    image: bytes, board: ImageBoard, inputs: npt.NDArray[np.int8], expected: npt.NDArray[np.int8]
+) -> Measurement:
     """Boot a signed image on its emulated board, and run it.
 
     Args:

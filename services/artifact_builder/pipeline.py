@@ -33,7 +33,7 @@ from services.artifact_builder.reference import golden_vector, reference_of
 from services.artifact_builder.sandbox.processes import SupervisorError
 from services.artifact_builder.steps import Site
 from services.artifact_builder.tools import Tools
-from shared.boards import Board, board_named
+from shared.boards import ImageBoard, NoImageError, image_board
 from shared.events import Trigger
 from shared.events.artifact import BuildStage, FirmwareSummary, StageTiming
 from shared.inference import InferenceError, ReferenceMissingError
@@ -50,6 +50,7 @@ AUTHOR_ERRORS: Final = (
     MalformedModelError,
     InferenceError,
     DoesNotFitError,
+    NoImageError,
 )
 """What adapters raise when the repository is at fault; each message names the place and the next step."""
 
@@ -174,7 +175,7 @@ async def build_checkout(request: BuildRequest, site: Site, tools: Tools, stages
         golden = await asyncio.to_thread(golden_vector, model.int8, generated.input, prepared.test)
     int8 = Artifact(model.int8, MediaType.TFLITE, "model-int8.tflite")
     with stages.stage(BuildStage.COMPILE):
-        boards = [board_named(name) for name in manifest.boards]
+        boards = [image_board(name) for name in manifest.boards]
         compiled = _all_fit(
             await asyncio.gather(
                 *(asyncio.to_thread(_compile, generated, board, int8, site, tools) for board in boards),
@@ -204,7 +205,9 @@ async def build_checkout(request: BuildRequest, site: Site, tools: Tools, stages
     return BuildResult(release, artifacts, tuple(stages.timings))
 
 
-def _compile(generated: GeneratedModel, board: Board, int8: Artifact, site: Site, tools: Tools) -> CompiledFirmware:
+def _compile(
+    generated: GeneratedModel, board: ImageBoard, int8: Artifact, site: Site, tools: Tools
+) -> CompiledFirmware:
     tools.compiler_cache.mkdir(parents=True, exist_ok=True)
     return compile_firmware(
         generated,
@@ -228,7 +231,7 @@ def _all_fit(results: Sequence[CompiledFirmware | BaseException]) -> list[Compil
     return compiled
 
 
-def _within_budgets(manifest: Manifest, boards: Sequence[Board], compiled: Sequence[CompiledFirmware]) -> None:
+def _within_budgets(manifest: Manifest, boards: Sequence[ImageBoard], compiled: Sequence[CompiledFirmware]) -> None:
     problems = [
         problem
         for board, firmware in zip(boards, compiled, strict=True)
@@ -252,7 +255,7 @@ class _Packing:
     arena_bytes: int
     key: Path
 
-    def pack(self, board: Board, compiled: CompiledFirmware, version: str) -> Packed:
+    def pack(self, board: ImageBoard, compiled: CompiledFirmware, version: str) -> Packed:
         """Sign one board's firmware, and list it with its bytes."""
         signed = sign_image(compiled.binary, board, version=version, model_digest=self.int8.blob.digest, key=self.key)
         image = Artifact(signed.data, MediaType.IMAGE, f"{board.name}.img")

@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from services.device_lab_scheduler.domain.acceptance import BoardRun, Mismatch, SecondOpinion
-from shared.boards import Board
+from shared.boards import ImageBoard
 from shared.emulation import EmulatedBoard, EmulationError
 from shared.emulation.mcuboot_image import ImageFormatError
 from shared.emulation.on_qemu import EmulatorMissingError, boot_qemu
 
-Boot = Callable[[bytes, Board], EmulatedBoard]
+Boot = Callable[[bytes, ImageBoard], EmulatedBoard]
 
 
 class Emulator(StrEnum):
@@ -48,7 +48,7 @@ class BoardJob:
     """
 
     image: bytes
-    board: Board
+    board: ImageBoard
     golden_input: bytes
     inputs: npt.NDArray[np.int8]
     labels: npt.NDArray[np.int64]

@@ -12,7 +12,7 @@ from services.device_lab_scheduler.domain.acceptance import BoardRun, Expectatio
 from services.device_lab_scheduler.domain.candidates import Refuse, Stage, Validator, Verdict, join
 from services.device_lab_scheduler.metrics import count_infrastructure_failure, count_result, count_runs
 from services.device_lab_scheduler.store import find_result, keep_result, load_candidate, save_candidate
-from shared.boards import board_named
+from shared.boards import image_board
 from shared.bus.outcomes import Retry
 from shared.events import Event
 from shared.events.lab import CandidateAccepted, CandidateRefused, RunStaging
@@ -142,7 +142,7 @@ async def _jobs(release: Release, blobs: Blobs) -> list[BoardJob]:
     return [
         BoardJob(
             image=await blobs.get(firmware.image.digest),
-            board=board_named(firmware.board),
+            board=image_board(firmware.board),
             golden_input=release.golden.input,
             inputs=np.ascontiguousarray(inputs),
             labels=test.y,
@@ -154,7 +154,7 @@ async def _jobs(release: Release, blobs: Blobs) -> list[BoardJob]:
 
 def _expectation(release: Release, firmware: Firmware) -> Expectation:
     return Expectation(
-        board=board_named(firmware.board),
+        board=image_board(firmware.board),
         budget=release.manifest.budgets.get(firmware.board, Budget()),
         gates=release.manifest.gates,
         model_digest=release.model.int8.digest,

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.boards import Board
+from shared.boards import ImageBoard
 from shared.events import Check, CheckOutcome
 from shared.events.lab import Numerics
 from shared.releases.gates import ROUNDING, outcome
@@ -39,7 +39,7 @@ class Answers:
 class Fit:
     """One board, what may be taken of it, and the firmware built for it."""
 
-    board: Board
+    board: ImageBoard
     budget: Budget
     firmware: Firmware | None
 
@@ -154,7 +154,7 @@ def sizes(fit: Fit) -> tuple[Check, ...]:
         )
         return (missing,)
     room = {
-        "flash": (firmware.flash_bytes, board.flash_bytes, budget.flash_bytes, "the board's slot"),
+        "flash": (firmware.flash_bytes, board.slot_bytes, budget.flash_bytes, "the board's slot"),
         "ram": (
             firmware.ram_bytes,
             board.ram_bytes - board.stack_bytes,

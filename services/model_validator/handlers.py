@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from services.model_validator.domain import Answers, Fit, judge
 from services.model_validator.metrics import count
-from shared.boards import board_named
+from shared.boards import ImageBoard, board_named
 from shared.bus.outcomes import Retry
 from shared.events import Check, CheckOutcome, Event
 from shared.events.artifact import ArtifactBuilt
@@ -58,8 +58,9 @@ def _judge(release: Release, test: bytes, int8: bytes, float32: bytes) -> tuple[
         return (_not_runnable(error),)
     manifest = release.manifest
     fits = (
-        Fit(board_named(name), manifest.budgets.get(name, Budget()), release.firmware_for(name))
-        for name in manifest.boards
+        Fit(board, manifest.budgets.get(board.name, Budget()), release.firmware_for(board.name))
+        for board in map(board_named, manifest.boards)
+        if isinstance(board, ImageBoard)
     )
     return judge(answers, manifest.gates, len(manifest.labels), release.golden.output, fits)
 

@@ -1,43 +1,145 @@
-"""The boards Edgeloop knows, as data: one TOML file a board in `catalogue/`."""
+"""The boards Edgeloop knows, as data: one TOML file a board in `catalogue/`, with the sources of its facts."""
 
 import tomllib
 from enum import StrEnum
 from functools import cache
 from importlib import resources
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from shared.events import Slug
 
 
 class Core(StrEnum):
-    """The Cortex-M cores that firmware is compiled for."""
+    """Processor cores, by the names that their makers give them."""
 
     CORTEX_M0PLUS = "cortex-m0plus"
     CORTEX_M4 = "cortex-m4"
     CORTEX_M7 = "cortex-m7"
+    CORTEX_M33 = "cortex-m33"
+    ARC_EM9D = "arc-em9d"
+    XTENSA_LX6 = "xtensa-lx6"
 
 
-class Board(BaseModel):
-    """One kind of board. Addresses are the memory map of MCUboot's primary slot and of the RAM."""
+class SafetyClass(StrEnum):
+    """How an update may go wrong. A board of class C never leaves the lab."""
 
+    A = "a"
+    """Two slots, a trial boot that must be confirmed, and a signature that the bootloader checks."""
+    B = "b"
+    """Two slots: an image that does not start is followed by the one before."""
+    C = "c"
+    """One slot: an update that breaks off leaves nothing that runs."""
+
+
+class Flashing(StrEnum):
+    """The programs and protocols that bring firmware onto a board."""
+
+    SMP = "smp"
+    """MCUmgr's Simple Management Protocol, into MCUboot's second slot."""
+    ARDUINO_CLI = "arduino-cli"
+    """`arduino-cli upload`, which calls the uploader of the board's core."""
+    BOSSAC = "bossac"
+    DFU_UTIL = "dfu-util"
+    ESPTOOL = "esptool"
+    PYOCD = "pyocd"
+    HIMAX = "himax"
+    """The image tool of Himax's SDK, then XMODEM over the debug UART."""
+
+
+class LibraryKind(StrEnum):
+    """What a model becomes for a board whose toolchain or SDK is in no package registry."""
+
+    ARDUINO = "arduino"
+    ZEPHYR = "zephyr"
+    ESP_IDF = "esp-idf"
+    MAKE = "make"
+    """A static library with a Makefile, for vendors' SDKs that are made of Makefiles."""
+
+
+class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Power(_Part):
+    """What the maker publishes of the processor's power; nothing here is measured or modelled by Edgeloop."""
+
+    active_ua_per_mhz: float = Field(gt=0)
+    conditions: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+
+
+class BoardFacts(_Part):
+    """What is known of every board, built whole or not."""
 
     name: Slug
     title: str
-    core: Core
-    clock_hz: int = Field(gt=0)
-    flash_bytes: int = Field(gt=0, description="Size of the primary slot, image header included")
-    ram_bytes: int = Field(gt=0)
+    vendor: str
+    mcu: str = Field(description="The microcontroller's part number, or what stands for it")
+    core: Core = Field(description="The core that runs the model")
+    clock_hz: int = Field(gt=0, description="The highest that the maker specifies, bursts excluded")
+    flash_bytes: int = Field(gt=0, description="Memory that programs are stored in, bootloader and all slots included")
+    ram_bytes: int = Field(gt=0, description="Memory of the core, without external RAM")
+    sensors: tuple[str, ...] = Field(description="Part and what it senses, on the board itself")
+    radios: tuple[str, ...]
+    power: Power | None = None
+    sources: tuple[str, ...] = Field(min_length=1, description="Where these facts were read")
+
+
+class Emulation(_Part):
+    """How QEMU stands for the board. Unicorn needs only the memory map."""
+
+    qemu_machine: str
+    qemu_cpu: str
+    reset_address: int = Field(ge=0, description="Where the core looks for its first vectors, as MCUboot's would be")
+
+
+class ImageBoard(BoardFacts):
+    """A board whose whole firmware is built here. Addresses are those that the core sees in its boot state."""
+
+    build: Literal["image"]
     stack_bytes: int = Field(gt=0, description="Part of ram_bytes that is kept for the stack")
     slot_address: int = Field(ge=0, description="Where the bootloader finds the image, header included")
+    slot_bytes: int = Field(gt=0, description="Size of the primary slot, image header included")
     ram_address: int = Field(ge=0)
-    qemu_machine: str = Field(description="The machine of qemu-system-arm that stands for the board")
-    qemu_cpu: str
+    uart_address: int = Field(ge=0, description="CMSDK APB UART: the console")
+    timer_address: int = Field(ge=0, description="CMSDK APB timer: the time base")
+    peripheral_hz: int = Field(gt=0, description="Clock of UART and timer")
+    safety_class: SafetyClass
+    flashing: Flashing
+    emulation: Emulation
+
+
+class LibraryTarget(_Part):
+    """One kind of library for a board, and what its tools call the board."""
+
+    kind: LibraryKind
+    target: str = Field(description="FQBN of Arduino, board of Zephyr, target of ESP-IDF, cross compiler of a Makefile")
+    program_bytes: int = Field(gt=0, description="What the target's tools leave of the flash to a program")
+    data_bytes: int = Field(gt=0, description="What they leave of the RAM to its variables and its stack")
+    safety_class: SafetyClass = Field(description="How safe an update is with this library's example as it is")
+    flashing: Flashing
+
+
+class LibraryBoard(BoardFacts):
+    """A board that gets its model as a ready library: its toolchain or SDK is in no package registry."""
+
+    build: Literal["library"]
+    reason: str = Field(min_length=1, description="Why no image is built, as users read it")
+    libraries: tuple[LibraryTarget, ...] = Field(min_length=1)
+
+
+Board: TypeAlias = ImageBoard | LibraryBoard
+_BOARD: TypeAdapter[Board] = TypeAdapter(Annotated[Board, Field(discriminator="build")])
 
 
 class UnknownBoardError(ValueError):
     """A name that is not in the catalogue."""
+
+
+class NoImageError(UnknownBoardError):
+    """A board of the catalogue that no image is built for, where one is needed."""
 
 
 @cache
@@ -46,8 +148,14 @@ def catalogue() -> dict[str, Board]:
     files = (
         file for file in resources.files(__package__).joinpath("catalogue").iterdir() if file.name.endswith(".toml")
     )
-    boards = (Board.model_validate(tomllib.loads(file.read_text("utf-8"))) for file in files)
+    boards = (_BOARD.validate_python(tomllib.loads(file.read_text("utf-8"))) for file in files)
     return {board.name: board for board in sorted(boards, key=lambda board: board.name)}
+
+
+@cache
+def image_boards() -> dict[str, ImageBoard]:
+    """Return the boards that images are built for, by name: those that are emulated, and virtual fleets consist of."""
+    return {name: board for name, board in catalogue().items() if isinstance(board, ImageBoard)}
 
 
 def board_named(name: str) -> Board:
@@ -59,3 +167,18 @@ def board_named(name: str) -> Board:
     if name not in catalogue():
         raise UnknownBoardError(f"no board is called {name!r}; the catalogue has {', '.join(catalogue())}")
     return catalogue()[name]
+
+
+def image_board(name: str) -> ImageBoard:
+    """Return the board called `name`, where only one with an image will do: emulators, labs, gateways.
+
+    Raises:
+        UnknownBoardError: there is none.
+        NoImageError: it is built as a library; the message says why, and what has an image.
+    """
+    board = board_named(name)
+    if not isinstance(board, ImageBoard):
+        raise NoImageError(
+            f"{name} gets a library, not an image: {board.reason}. Boards with an image: {', '.join(image_boards())}"
+        )
+    return board

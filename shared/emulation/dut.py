@@ -10,8 +10,6 @@ from typing import Protocol
 from shared.emulation import EmulationError, FirmwareInfo, Inference
 
 READY = b"m-ready\r\n"
-TICK_NS = 40
-"""One tick of the firmware's time base, the CMSDK timer at 25 MHz."""
 INSTRUCTION_NS = 64
 """What one instruction takes: QEMU's ``-icount shift=6``, and Unicorn's timer here."""
 
@@ -35,11 +33,11 @@ class Console(Protocol):
 class DutBoard:
     """An `EmulatedBoard` behind a console. Boot is over when it is made."""
 
-    def __init__(self, emulator: str, console: Console, *, count_instructions: bool) -> None:
-        """Ask the firmware what it is."""
+    def __init__(self, emulator: str, console: Console, *, timer_hz: int | None) -> None:
+        """Ask the firmware what it is. `timer_hz` is the clock of a timer that counts instructions, if it does."""
         self.emulator = emulator
         self._console = console
-        self._counts = count_instructions
+        self._timer_hz = timer_hz
         self.info: FirmwareInfo = parse_info(_field("info", self._ask("info%")))
 
     def infer(self, tensor: bytes) -> Inference:
@@ -54,7 +52,8 @@ class DutBoard:
             raise EmulationError(f"the firmware's output is no hexadecimal number: {_tail(answer)}") from error
         if len(output) != self.info.output_bytes:
             raise EmulationError(f"the firmware gave {len(output)} output bytes instead of {self.info.output_bytes}")
-        return Inference(output=output, instructions=_instructions(answer) if self._counts else None)
+        instructions = None if self._timer_hz is None else _instructions(answer, self._timer_hz)
+        return Inference(output=output, instructions=instructions)
 
     def stack_bytes(self) -> int:
         """Return the stack's high-water mark since boot."""
@@ -116,11 +115,11 @@ def _field(name: str, text: str) -> str:
     return found[1]
 
 
-def _instructions(text: str) -> int:
+def _instructions(text: str, timer_hz: int) -> int:
     found = re.search(r"^m-ticks-(\d+)\r?$", text, re.MULTILINE)
     if found is None:
         raise EmulationError(f"the firmware reported no ticks; it said: {_tail(text)}")
-    return round(int(found[1]) * TICK_NS / INSTRUCTION_NS)
+    return round(int(found[1]) * 1e9 / timer_hz / INSTRUCTION_NS)
 
 
 def _tail(text: str) -> str:

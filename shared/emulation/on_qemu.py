@@ -17,7 +17,7 @@ import weakref
 from functools import cache
 from pathlib import Path
 
-from shared.boards import Board
+from shared.boards import ImageBoard
 from shared.emulation import EmulationError
 from shared.emulation.dut import READY, DutBoard
 from shared.emulation.mcuboot_image import read_image
@@ -34,7 +34,7 @@ class EmulatorMissingError(EmulationError):
     """QEMU is not installed."""
 
 
-def boot_qemu(image: bytes, board: Board, *, timeout_s: float = _DEFAULT_TIMEOUT_S) -> DutBoard:
+def boot_qemu(image: bytes, board: ImageBoard, *, timeout_s: float = _DEFAULT_TIMEOUT_S) -> DutBoard:
     """Boot a signed image. Memory is the machine's, larger than the board's: use Unicorn to find overflows.
 
     Args:
@@ -52,7 +52,7 @@ def boot_qemu(image: bytes, board: Board, *, timeout_s: float = _DEFAULT_TIMEOUT
     console = _QemuConsole(image, board, timeout_s)
     try:
         console.exchange(b"", 1)
-        return DutBoard(f"qemu {_version()}", console, count_instructions=True)
+        return DutBoard(f"qemu {_version()}", console, timer_hz=board.peripheral_hz)
     except BaseException:
         console.close()
         raise
@@ -66,7 +66,7 @@ def _version() -> str:
 
 
 class _QemuConsole:
-    def __init__(self, image: bytes, board: Board, timeout_s: float) -> None:
+    def __init__(self, image: bytes, board: ImageBoard, timeout_s: float) -> None:
         parsed = read_image(image)
         self._timeout_s = timeout_s
         self._folder = tempfile.TemporaryDirectory(prefix="edgeloop-qemu-")
@@ -132,14 +132,14 @@ class _QemuConsole:
         return " | ".join(lines[-3:]) or "it gave no reason"
 
 
-def _command(board: Board, folder: Path, descriptor: int) -> list[str]:
+def _command(board: ImageBoard, folder: Path, descriptor: int) -> list[str]:
     return [
         _PROGRAM,
-        *("-M", board.qemu_machine, "-cpu", board.qemu_cpu),
+        *("-M", board.emulation.qemu_machine, "-cpu", board.emulation.qemu_cpu),
         *("-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none"),
         *("-icount", "shift=6,align=off,sleep=off"),
-        # The core starts from address 0, where MCUboot would be: a vector table that leads into the slot.
-        *("-device", f"loader,file={folder / 'vectors.bin'},addr=0,force-raw=on"),
+        # The core starts where MCUboot would be: a vector table that leads into the slot.
+        *("-device", f"loader,file={folder / 'vectors.bin'},addr={board.emulation.reset_address:#x},force-raw=on"),
         *("-device", f"loader,file={folder / 'slot.bin'},addr={board.slot_address:#x},force-raw=on"),
         *("-chardev", f"socket,id=console,fd={descriptor}", "-serial", "chardev:console"),
     ]

@@ -13,15 +13,13 @@ from typing import Any
 import unicorn
 from unicorn import arm_const
 
-from shared.boards import Board, Core
+from shared.boards import Core, ImageBoard
 from shared.emulation import EmulationError
-from shared.emulation.dut import INSTRUCTION_NS, READY, TICK_NS, DutBoard
+from shared.emulation.dut import INSTRUCTION_NS, READY, DutBoard
 from shared.emulation.mcuboot_image import read_image
 
 _PAGE_BYTES = 0x1000
-_TIMER_ADDRESS = 0x40000000
 _TIMER_VALUE = 0x4
-_UART_ADDRESS = 0x40004000
 _UART_DATA, _UART_STATE = 0x0, 0x4
 _UART_RECEIVED = 2
 _SYSTEM_CONTROL_ADDRESS = 0xE000E000
@@ -35,11 +33,12 @@ _CORES = {
     Core.CORTEX_M0PLUS: arm_const.UC_CPU_ARM_CORTEX_M0,
     Core.CORTEX_M4: arm_const.UC_CPU_ARM_CORTEX_M4,
     Core.CORTEX_M7: arm_const.UC_CPU_ARM_CORTEX_M7,
+    Core.CORTEX_M33: arm_const.UC_CPU_ARM_CORTEX_M33,
 }
 
 
 def boot_unicorn(
-    image: bytes, board: Board, *, count_instructions: bool = False, timeout_s: float = _DEFAULT_TIMEOUT_S
+    image: bytes, board: ImageBoard, *, count_instructions: bool = False, timeout_s: float = _DEFAULT_TIMEOUT_S
 ) -> DutBoard:
     """Boot a signed image.
 
@@ -55,15 +54,16 @@ def boot_unicorn(
     """
     console = _UnicornConsole(image, board, count_instructions=count_instructions, timeout_s=timeout_s)
     console.exchange(b"", 1)
-    return DutBoard(f"unicorn {metadata.version('unicorn')}", console, count_instructions=count_instructions)
+    timer_hz = board.peripheral_hz if count_instructions else None
+    return DutBoard(f"unicorn {metadata.version('unicorn')}", console, timer_hz=timer_hz)
 
 
 class _UnicornConsole:
-    def __init__(self, image: bytes, board: Board, *, count_instructions: bool, timeout_s: float) -> None:
+    def __init__(self, image: bytes, board: ImageBoard, *, count_instructions: bool, timeout_s: float) -> None:
         parsed = read_image(image)
-        if parsed.size_bytes > board.flash_bytes:
+        if parsed.size_bytes > board.slot_bytes:
             raise EmulationError(
-                f"the image has {parsed.size_bytes:,} bytes, the slot of {board.name} {board.flash_bytes:,}"
+                f"the image has {parsed.size_bytes:,} bytes, the slot of {board.name} {board.slot_bytes:,}"
             )
         self._timeout_s = timeout_s
         self._to_firmware = bytearray()
@@ -72,7 +72,7 @@ class _UnicornConsole:
         self._timed_out = False
         self._fault = ""
         self._executed = 0
-        self._counts = count_instructions
+        self._tick_ns = 1_000_000_000 // board.peripheral_hz
         # Not UC_MODE_MCLASS: with it Unicorn runs a Cortex-M33, whatever core is asked for.
         self._uc: Any = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB)
         self._uc.ctl_set_cpu_model(_CORES[board.core])
@@ -101,13 +101,13 @@ class _UnicornConsole:
         # Unicorn frees its memory when nothing refers to it; hooks do.
         self._uc = None
 
-    def _map(self, board: Board) -> None:
+    def _map(self, board: ImageBoard) -> None:
         executable = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
-        self._uc.mem_map(board.slot_address, _pages(board.flash_bytes), executable)
+        self._uc.mem_map(board.slot_address, _pages(board.slot_bytes), executable)
         self._uc.mem_map(board.ram_address, _pages(board.ram_bytes), unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
         self._uc.mem_map(_SYSTEM_CONTROL_ADDRESS, _PAGE_BYTES, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
-        self._uc.mmio_map(_UART_ADDRESS, _PAGE_BYTES, self._read_uart, None, self._write_uart, None)
-        self._uc.mmio_map(_TIMER_ADDRESS, _PAGE_BYTES, self._read_timer, None, _ignore_write, None)
+        self._uc.mmio_map(board.uart_address, _PAGE_BYTES, self._read_uart, None, self._write_uart, None)
+        self._uc.mmio_map(board.timer_address, _PAGE_BYTES, self._read_timer, None, _ignore_write, None)
 
     def _run(self) -> None:
         if self._uc is None:
@@ -177,7 +177,7 @@ class _UnicornConsole:
     def _read_timer(self, _uc: object, offset: int, _size: int, _data: object) -> int:
         if offset != _TIMER_VALUE:
             return 0
-        return _UINT32_MAX - (self._executed * INSTRUCTION_NS // TICK_NS & _UINT32_MAX)
+        return _UINT32_MAX - (self._executed * INSTRUCTION_NS // self._tick_ns & _UINT32_MAX)
 
     def _make_counter(self) -> Callable[[object, int, int, object], None]:
         lengths: dict[tuple[int, int], int] = {}

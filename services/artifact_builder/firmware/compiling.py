@@ -18,7 +18,7 @@ from pathlib import Path
 from services.artifact_builder.codegen import GeneratedModel
 from services.artifact_builder.firmware.elf import flash_image, memory_sections
 from services.artifact_builder.firmware.signing import HEADER_BYTES, TRAILER_BYTES
-from shared.boards import Board, Core
+from shared.boards import Core, ImageBoard
 
 _LINES_SHOWN = 20
 _TIMEOUT_S = 300.0
@@ -37,6 +37,15 @@ _COMMON_FLAGS = (
     "-Wl,--build-id=none",
     "-Wl,--strip-debug",
 )
+
+
+_FLOATING_POINT = {
+    Core.CORTEX_M0PLUS: (),
+    Core.CORTEX_M4: ("-mfpu=fpv4-sp-d16",),
+    Core.CORTEX_M7: ("-mfpu=fpv5-d16",),
+    Core.CORTEX_M33: ("-mfpu=fpv5-sp-d16",),
+}
+"""GCC's name of the unit; Zig's clang takes it, like the DSP extension, from the core."""
 
 
 class Toolchain(StrEnum):
@@ -97,7 +106,7 @@ class CompiledFirmware:
 
 def compile_firmware(
     model: GeneratedModel,
-    board: Board,
+    board: ImageBoard,
     *,
     model_digest: str,
     toolchain: Toolchain = Toolchain.ZIG,
@@ -144,15 +153,15 @@ def compile_firmware(
     )
 
 
-def _code_address(board: Board) -> int:
+def _code_address(board: ImageBoard) -> int:
     return board.slot_address + HEADER_BYTES
 
 
-def _code_bytes(board: Board) -> int:
-    return board.flash_bytes - HEADER_BYTES - TRAILER_BYTES
+def _code_bytes(board: ImageBoard) -> int:
+    return board.slot_bytes - HEADER_BYTES - TRAILER_BYTES
 
 
-def _write_sources(model: GeneratedModel, board: Board, model_digest: str, workdir: Path) -> list[str]:
+def _write_sources(model: GeneratedModel, board: ImageBoard, model_digest: str, workdir: Path) -> list[str]:
     """Write everything to compile below `workdir`, and return the C files, relative to it."""
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", model_digest):
         raise ValueError(f"a model digest is sha256: and 64 hexadecimal digits, not {model_digest!r}")
@@ -171,6 +180,7 @@ def _write_sources(model: GeneratedModel, board: Board, model_digest: str, workd
         f'#define RELEASE_MODEL_NAME "edgeloop-{model_digest.removeprefix("sha256:")[:8]}"\n',
         "utf-8",
     )
+    (workdir / "platform" / "board.h").write_text(_board_header(board), "utf-8")
     (workdir / "link.ld").write_text(_linker_script(board), "utf-8")
     return sorted(name for name in names if name.endswith(".c"))
 
@@ -180,7 +190,16 @@ def _c_files(folder: str) -> list[Traversable]:
     return sorted((file for file in files if file.name.endswith((".c", ".h"))), key=lambda file: file.name)
 
 
-def _linker_script(board: Board) -> str:
+def _board_header(board: ImageBoard) -> str:
+    """Tell the platform where this board has its peripherals."""
+    return (
+        f"#define BOARD_UART_ADDRESS {board.uart_address:#x}u\n"
+        f"#define BOARD_TIMER_ADDRESS {board.timer_address:#x}u\n"
+        f"#define BOARD_PERIPHERAL_HZ {board.peripheral_hz}u\n"
+    )
+
+
+def _linker_script(board: ImageBoard) -> str:
     text = resources.files("firmware").joinpath("platform", "link.ld.in").read_text("utf-8")
     values = {
         "CODE_ADDRESS": hex(_code_address(board)),
@@ -208,8 +227,7 @@ def _command(toolchain: Toolchain, core: Core, sources: Sequence[str]) -> list[s
         quiet = "-Wno-unused-command-line-argument"
         compiler = [_zig(), "cc", *target, "-fno-sanitize=all", "-fno-stack-protector", quiet]
         return [*compiler, *_COMMON_FLAGS, *folders, *sources, *link]
-    units = {Core.CORTEX_M0PLUS: (), Core.CORTEX_M4: ("-mfpu=fpv4-sp-d16",), Core.CORTEX_M7: ("-mfpu=fpv5-d16",)}
-    target = ["-mthumb", f"-mcpu={core}", f"-mfloat-abi={'hard' if hard_float else 'soft'}", *units[core]]
+    target = ["-mthumb", f"-mcpu={core}", f"-mfloat-abi={'hard' if hard_float else 'soft'}", *_FLOATING_POINT[core]]
     return ["arm-none-eabi-gcc", *target, *_COMMON_FLAGS, *folders, *sources, "-nostdlib", *link, "-lgcc"]
 
 
@@ -265,7 +283,7 @@ def _run(command: Sequence[str], workdir: Path, environment: dict[str, str]) -> 
     return None if process.returncode == 0 else output
 
 
-def _raise_overflow(output: str, board: Board) -> None:
+def _raise_overflow(output: str, board: ImageBoard) -> None:
     """Raise what the linker says of regions that are too small; LLD reports a running sum section by section."""
     found = re.findall(r"region [`']?(FLASH|RAM)'?:? (?:is )?overflow(?:ed|s)? by (\d+) bytes", output)
     if not found:

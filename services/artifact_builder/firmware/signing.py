@@ -11,7 +11,7 @@ from imgtool import image as imgtool_image
 from imgtool import keys as imgtool_keys
 from imgtool.version import decode_version
 
-from shared.boards import Board
+from shared.boards import ImageBoard
 from shared.emulation.mcuboot_image import BOARD_TLV, MODEL_DIGEST_TLV, read_image
 
 HEADER_BYTES = 0x200
@@ -44,7 +44,7 @@ def generate_key(path_private: Path, path_public: Path) -> None:
     key.export_public(str(path_public))
 
 
-def sign_image(binary: bytes, board: Board, *, version: str, model_digest: str, key: Path) -> SignedImage:
+def sign_image(binary: bytes, board: ImageBoard, *, version: str, model_digest: str, key: Path) -> SignedImage:
     """Put header, vendor TLVs, hash and signature around a firmware.
 
     Args:
@@ -71,7 +71,7 @@ def sign_image(binary: bytes, board: Board, *, version: str, model_digest: str, 
             header_size=HEADER_BYTES,
             pad_header=True,
             align=_ALIGNMENT_BYTES,
-            slot_size=board.flash_bytes,
+            slot_size=board.slot_bytes,
             max_sectors=_SECTORS,
         )
         image.payload = bytes(HEADER_BYTES) + binary

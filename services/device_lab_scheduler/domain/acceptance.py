@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.device_lab_scheduler.domain.candidates import explain
-from shared.boards import Board
+from shared.boards import ImageBoard
 from shared.events import Check
 from shared.events.lab import BoardClass, BoardResult, CandidateAccepted, CandidateRefused, Numerics, Parity
 from shared.releases.gates import ROUNDING, outcome, passes
@@ -66,7 +66,7 @@ class BoardRun:
 class Expectation:
     """What a board's run is held against."""
 
-    board: Board
+    board: ImageBoard
     budget: Budget
     gates: Gates
     model_digest: str

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from services.artifact_builder.measuring import probing_inputs
-from shared.boards import board_named
+from shared.boards import image_board
 from shared.emulation.on_unicorn import boot_unicorn
 from shared.inference.tflm import tflm_outputs
 from tests.support import ROOT
@@ -43,7 +43,7 @@ def test_a_model_becomes_c_an_elf_a_signed_image_and_a_report(tmp_path: Path) ->
     assert report["numerics"] == "tflm"
     assert report["operators"]["CONV_2D"] >= 1
     rows = probing_inputs(_input_bytes(model), 4, seed=9)
-    board = boot_unicorn((out / "firmware.img").read_bytes(), board_named("cortex-m4"))
+    board = boot_unicorn((out / "firmware.img").read_bytes(), image_board("cortex-m4"))
     expected = tflm_outputs(model.read_bytes(), rows)
     assert [board.infer(row.tobytes()).output for row in rows] == [row.tobytes() for row in expected]
 

@@ -199,11 +199,11 @@ def test_emulators_die_with_the_service(workshop: Workshop) -> None:
     script = (
         "import asyncio, sys, multiprocessing, numpy as np\n"
         "from services.device_lab_scheduler.bench import Bench, BoardJob, Emulator\n"
-        "from shared.boards import board_named\n"
+        "from shared.boards import image_board\n"
         "async def main():\n"
         "    bench = Bench(Emulator.UNICORN, workers=1, board_deadline_s=60)\n"
         "    none = np.zeros((0, 1), np.int8)\n"
-        "    await bench.run([BoardJob(b'', board_named('cortex-m4'), b'', none, none.astype(np.int64)[:, 0], none)])\n"
+        "    await bench.run([BoardJob(b'', image_board('cortex-m4'), b'', none, none.astype(np.int64)[:, 0], none)])\n"
         "    print(*bench._pool._processes, flush=True)\n"
         "    await asyncio.sleep(60)\n"
         "if __name__ == '__main__':\n"

@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 from services.artifact_builder.codegen import GeneratedModel, generate
 from services.artifact_builder.firmware.compiling import compile_firmware
 from services.artifact_builder.firmware.signing import generate_key, sign_image
-from shared.boards import board_named
+from shared.boards import image_board
 from shared.events import digest_of
 from shared.releases.release import Firmware
 from tests.data.gestures.release import INT8, MemoryBlobs
@@ -32,14 +32,14 @@ class Workshop:
         model = generate(INT8)
         compiled = compile_firmware(
             change(model) if change else model,
-            board_named(board),
+            image_board(board),
             model_digest=digest_of(INT8),
             workdir=Path(mkdtemp(dir=self.folder)),
             cache_dir=self.folder / "zig-cache",
         )
         signed = sign_image(
             compiled.binary,
-            board_named(board),
+            image_board(board),
             version=VERSION,
             model_digest=digest_of(INT8),
             key=self.folder / "signing.pem",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from services.artifact_builder.codegen import GeneratedModel, generate
 from services.artifact_builder.firmware.compiling import Toolchain, compile_firmware
 from services.artifact_builder.firmware.signing import generate_key, sign_image
-from shared.boards import Board, board_named
+from shared.boards import ImageBoard, image_board
 
 
 @pytest.fixture(scope="session")
@@ -61,9 +61,9 @@ def make_image(tmp_path_factory: pytest.TempPathFactory, zig_cache: Path, key: P
     built: dict[tuple[str, str, str], bytes] = {}
 
     def make(
-        model: bytes | GeneratedModel, board: Board | str = "cortex-m4", toolchain: Toolchain = Toolchain.ZIG
+        model: bytes | GeneratedModel, board: ImageBoard | str = "cortex-m4", toolchain: Toolchain = Toolchain.ZIG
     ) -> bytes:
-        board = board_named(board) if isinstance(board, str) else board
+        board = image_board(board) if isinstance(board, str) else board
         source = model if isinstance(model, bytes) else repr(sorted(model.sources.items())).encode()
         digest = hashlib.sha256(source).hexdigest()
         if (digest, board.name, toolchain) not in built:

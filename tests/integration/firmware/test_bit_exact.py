@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from services.artifact_builder.codegen import generate
 from services.artifact_builder.firmware.compiling import Toolchain
-from shared.boards import board_named, catalogue
+from shared.boards import image_board, image_boards
 from shared.emulation.on_qemu import boot_qemu
 from shared.emulation.on_unicorn import boot_unicorn
 
@@ -33,33 +33,33 @@ def _inputs(model: bytes, rows: int) -> NDArray[np.int8]:
 def test_every_kind_of_layer_matches_on_unicorn(name: str, models: Path, make_image: Images, tflm: Reference) -> None:
     model = (models / f"{name}.tflite").read_bytes()
     rows = _inputs(model, _ROWS)
-    board = boot_unicorn(make_image(model), board_named("cortex-m4"))
+    board = boot_unicorn(make_image(model), image_board("cortex-m4"))
     assert [board.infer(row.tobytes()).output for row in rows] == tflm(model, rows)
 
 
-@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize("name", image_boards())
 def test_every_core_matches(name: str, models: Path, make_image: Images, tflm: Reference) -> None:
     model = (models / "cnn_1d.tflite").read_bytes()
     rows = _inputs(model, 5)
-    board = boot_unicorn(make_image(model, name), board_named(name))
+    board = boot_unicorn(make_image(model, name), image_board(name))
     assert [board.infer(row.tobytes()).output for row in rows] == tflm(model, rows)
 
 
-@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize("name", image_boards())
 def test_gcc_matches(name: str, models: Path, make_image: Images, tflm: Reference, gcc: Toolchain) -> None:
     model = (models / "cnn_1d.tflite").read_bytes()
     rows = _inputs(model, 5)
-    board = boot_unicorn(make_image(model, name, gcc), board_named(name))
+    board = boot_unicorn(make_image(model, name, gcc), image_board(name))
     assert [board.infer(row.tobytes()).output for row in rows] == tflm(model, rows)
 
 
-@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize("name", image_boards())
 @pytest.mark.usefixtures("qemu")
 def test_qemu_and_unicorn_agree_on_outputs_instructions_and_stack(name: str, models: Path, make_image: Images) -> None:
     model = (models / "cnn_1d.tflite").read_bytes()
     image = make_image(model, name)
-    in_process = boot_unicorn(image, board_named(name), count_instructions=True)
-    process = boot_qemu(image, board_named(name))
+    in_process = boot_unicorn(image, image_board(name), count_instructions=True)
+    process = boot_qemu(image, image_board(name))
     try:
         for row in _inputs(model, 5):
             ours, theirs = in_process.infer(row.tobytes()), process.infer(row.tobytes())
@@ -78,7 +78,7 @@ def test_qemu_and_unicorn_agree_on_outputs_instructions_and_stack(name: str, mod
 def test_mlperf_tiny_matches(name: str, mlperf: Path, make_image: Images, tflm: Reference) -> None:
     model = (mlperf / "models" / f"{name}.tflite").read_bytes()
     rows = _inputs(model, _MLPERF_ROWS)
-    board = boot_unicorn(make_image(model), board_named("cortex-m4"))
+    board = boot_unicorn(make_image(model), image_board("cortex-m4"))
     assert [board.infer(row.tobytes()).output for row in rows] == tflm(model, rows)
 
 
@@ -86,7 +86,7 @@ def test_keyword_spotting_matches_on_recordings(mlperf: Path, make_image: Images
     model = (mlperf / "models" / "kws_ref_model.tflite").read_bytes()
     files = sorted((mlperf / "kws01").glob("*.bin"))[:20]
     rows = np.stack([np.frombuffer(file.read_bytes(), np.int8) for file in files])
-    board = boot_unicorn(make_image(model), board_named("cortex-m4"))
+    board = boot_unicorn(make_image(model), image_board("cortex-m4"))
     assert [board.infer(row.tobytes()).output for row in rows] == tflm(model, rows)
 
 
@@ -97,12 +97,12 @@ def test_mlperf_tiny_on_qemu_matches_with_the_same_instructions(
     model = (mlperf / "models" / "kws_ref_model.tflite").read_bytes()
     row = _inputs(model, 4)[3:]
     image = make_image(model)
-    process = boot_qemu(image, board_named("cortex-m4"))
+    process = boot_qemu(image, image_board("cortex-m4"))
     try:
         theirs = process.infer(row.tobytes())
     finally:
         process.close()
-    ours = boot_unicorn(image, board_named("cortex-m4"), count_instructions=True).infer(row.tobytes())
+    ours = boot_unicorn(image, image_board("cortex-m4"), count_instructions=True).infer(row.tobytes())
     assert [theirs.output] == [ours.output] == tflm(model, row)
     assert ours.instructions is not None
     assert abs(ours.instructions - (theirs.instructions or 0)) <= 1

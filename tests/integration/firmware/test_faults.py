@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.artifact_builder.codegen import GeneratedModel, generate
-from shared.boards import board_named
+from shared.boards import image_board
 from shared.emulation import EmulationError
 from shared.emulation.mcuboot_image import ImageFormatError
 from shared.emulation.on_qemu import EmulatorMissingError, boot_qemu
@@ -52,19 +52,19 @@ def broken(models: Path) -> Callable[[str], GeneratedModel]:
 def test_unicorn_names_the_place_of_a_fault(
     fault: str, broken: Callable[[str], GeneratedModel], make_image: Images
 ) -> None:
-    board = boot_unicorn(make_image(broken(_FAULTS[fault])), board_named("cortex-m4"))
+    board = boot_unicorn(make_image(broken(_FAULTS[fault])), image_board("cortex-m4"))
     with pytest.raises(EmulationError, match=r"faulted at pc 0x[0-9a-f]{8} \(called from 0x000[0-9a-f]{5}\)"):
         board.infer(bytes(board.info.input_bytes))
 
 
 def test_unicorn_names_the_address_of_a_bad_access(broken: Callable[[str], GeneratedModel], make_image: Images) -> None:
-    board = boot_unicorn(make_image(broken(_FAULTS["a read from nowhere"])), board_named("cortex-m4"))
+    board = boot_unicorn(make_image(broken(_FAULTS["a read from nowhere"])), image_board("cortex-m4"))
     with pytest.raises(EmulationError, match="read of 4 bytes at 0xd0000000, outside the board's memory"):
         board.infer(bytes(board.info.input_bytes))
 
 
 def test_memory_is_the_boards_own_and_no_larger(broken: Callable[[str], GeneratedModel], make_image: Images) -> None:
-    small = board_named("cortex-m0plus")
+    small = image_board("cortex-m0plus")
     end = small.ram_address + small.ram_bytes
     board = boot_unicorn(make_image(broken(f"*(volatile int *){end:#x} = 1;"), small), small)
     with pytest.raises(EmulationError, match=f"write to 4 bytes at {end:#010x}"):
@@ -72,13 +72,13 @@ def test_memory_is_the_boards_own_and_no_larger(broken: Callable[[str], Generate
 
 
 def test_firmware_cannot_write_to_flash(broken: Callable[[str], GeneratedModel], make_image: Images) -> None:
-    board = boot_unicorn(make_image(broken("*(volatile int *)0x10200 = 1;")), board_named("cortex-m4"))
+    board = boot_unicorn(make_image(broken("*(volatile int *)0x10200 = 1;")), image_board("cortex-m4"))
     with pytest.raises(EmulationError, match="write to read-only 4 bytes at 0x00010200"):
         board.infer(bytes(board.info.input_bytes))
 
 
 def test_a_hang_ends_with_the_place(broken: Callable[[str], GeneratedModel], make_image: Images) -> None:
-    board = boot_unicorn(make_image(broken(_HANG)), board_named("cortex-m4"), timeout_s=0.5)
+    board = boot_unicorn(make_image(broken(_HANG)), image_board("cortex-m4"), timeout_s=0.5)
     with pytest.raises(EmulationError, match=r"hung: after 0\.5 s of processor time it was at pc 0x00010[0-9a-f]{3}"):
         board.infer(bytes(board.info.input_bytes))
 
@@ -88,7 +88,7 @@ def test_a_hang_ends_with_the_place(broken: Callable[[str], GeneratedModel], mak
 def test_the_firmware_itself_names_the_place_of_a_fault_on_qemu(
     fault: str, broken: Callable[[str], GeneratedModel], make_image: Images
 ) -> None:
-    board = boot_qemu(make_image(broken(_FAULTS[fault])), board_named("cortex-m4"))
+    board = boot_qemu(make_image(broken(_FAULTS[fault])), image_board("cortex-m4"))
     try:
         with pytest.raises(EmulationError, match=r"faulted at pc=0x[0-9a-f]{8}"):
             board.infer(bytes(board.info.input_bytes))
@@ -98,7 +98,7 @@ def test_the_firmware_itself_names_the_place_of_a_fault_on_qemu(
 
 @pytest.mark.usefixtures("qemu")
 def test_a_hang_on_qemu_ends_and_leaves_no_process(broken: Callable[[str], GeneratedModel], make_image: Images) -> None:
-    board = boot_qemu(make_image(broken(_HANG)), board_named("cortex-m4"), timeout_s=1.0)
+    board = boot_qemu(make_image(broken(_HANG)), image_board("cortex-m4"), timeout_s=1.0)
     pid = board._console._pid  # type: ignore[attr-defined]
     with pytest.raises(EmulationError, match="hung: not ready after 1 s"):
         board.infer(bytes(board.info.input_bytes))
@@ -111,18 +111,18 @@ def test_a_hang_on_qemu_ends_and_leaves_no_process(broken: Callable[[str], Gener
 def test_without_qemu_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(EmulatorMissingError, match="apt-get install qemu-system-arm"):
-        boot_qemu(b"", board_named("cortex-m4"))
+        boot_qemu(b"", image_board("cortex-m4"))
 
 
 def test_a_damaged_image_does_not_boot(models: Path, make_image: Images) -> None:
     image = bytearray(make_image((models / "dense.tflite").read_bytes()))
     image[0x300] ^= 1
     with pytest.raises(ImageFormatError, match="damaged"):
-        boot_unicorn(bytes(image), board_named("cortex-m4"))
+        boot_unicorn(bytes(image), image_board("cortex-m4"))
 
 
 def test_an_image_larger_than_the_slot_does_not_boot(models: Path, make_image: Images) -> None:
     image = make_image((models / "dense.tflite").read_bytes())
-    board = board_named("cortex-m4").model_copy(update={"flash_bytes": 4096})
+    board = image_board("cortex-m4").model_copy(update={"flash_bytes": 4096})
     with pytest.raises(EmulationError, match=re.escape("the slot of cortex-m4 4,096")):
         boot_unicorn(image, board)

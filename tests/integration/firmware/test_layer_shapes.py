@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.boards import board_named
+from shared.boards import image_board
 from shared.emulation.on_unicorn import boot_unicorn
 
 schema = pytest.importorskip(
@@ -251,7 +251,7 @@ def test_one_layer_matches(name: str, make_image: Images, tflm: Reference) -> No
     layer = _LAYERS[name]
     model = _model(layer, rng)
     rows = np.stack(list(_rows(int(np.prod(layer.input)), rng)))
-    board = boot_unicorn(make_image(model), board_named("cortex-m4"))
+    board = boot_unicorn(make_image(model), image_board("cortex-m4"))
     ours = [list(np.frombuffer(board.infer(row.tobytes()).output, np.int8)) for row in rows]
     theirs = [list(np.frombuffer(output, np.int8)) for output in tflm(model, rows)]
     assert ours == theirs

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.boards import board_named
+from shared.boards import image_board
 from shared.emulation import EmulationError
 from shared.emulation.dut import DutBoard
 from shared.emulation.on_unicorn import boot_unicorn
@@ -20,7 +20,7 @@ _INPUT_BYTES = 600
 @pytest.fixture
 def board(models: Path, make_image: Images) -> DutBoard:
     image = make_image((models / "cnn_1d.tflite").read_bytes())
-    return boot_unicorn(image, board_named("cortex-m4"), count_instructions=True)
+    return boot_unicorn(image, image_board("cortex-m4"), count_instructions=True)
 
 
 def test_it_says_what_it_is(board: DutBoard) -> None:
@@ -77,7 +77,7 @@ def test_the_same_inference_takes_the_same_instructions(board: DutBoard) -> None
 def test_stack_use_is_reported(board: DutBoard) -> None:
     before = board.stack_bytes()
     board.infer(bytes(_INPUT_BYTES))
-    assert 0 < before <= board.stack_bytes() < board_named("cortex-m4").stack_bytes
+    assert 0 < before <= board.stack_bytes() < image_board("cortex-m4").stack_bytes
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from services.artifact_builder.firmware.compiling import (
     Toolchain,
     compile_firmware,
 )
-from shared.boards import Board, board_named, catalogue
+from shared.boards import ImageBoard, image_board, image_boards
 
 _DIGEST = "sha256:" + "ab" * 32
 Compile = Callable[..., CompiledFirmware]
@@ -30,7 +30,7 @@ def model(models: Path) -> GeneratedModel:
 @pytest.fixture
 def build(tmp_path: Path, zig_cache: Path) -> Compile:
     def run(
-        model: GeneratedModel, board: Board, toolchain: Toolchain = Toolchain.ZIG, folder: str = "work"
+        model: GeneratedModel, board: ImageBoard, toolchain: Toolchain = Toolchain.ZIG, folder: str = "work"
     ) -> CompiledFirmware:
         workdir = tmp_path / folder
         workdir.mkdir()
@@ -41,22 +41,22 @@ def build(tmp_path: Path, zig_cache: Path) -> Compile:
     return run
 
 
-@pytest.mark.parametrize("name", catalogue())
+@pytest.mark.parametrize("name", image_boards())
 def test_two_folders_give_identical_firmware(name: str, model: GeneratedModel, build: Compile) -> None:
-    one = build(model, board_named(name), folder="one")
-    other = build(model, board_named(name), folder="a-longer-name")
+    one = build(model, image_board(name), folder="one")
+    other = build(model, image_board(name), folder="a-longer-name")
     assert one == other
 
 
 def test_two_folders_give_identical_firmware_with_gcc(model: GeneratedModel, build: Compile, gcc: Toolchain) -> None:
-    one = build(model, board_named("cortex-m4"), gcc, "one")
-    other = build(model, board_named("cortex-m4"), gcc, "a-longer-name")
+    one = build(model, image_board("cortex-m4"), gcc, "one")
+    other = build(model, image_board("cortex-m4"), gcc, "a-longer-name")
     assert one == other
     assert one.toolchain.startswith("gcc ")
 
 
 def test_sizes_are_those_of_the_parts(model: GeneratedModel, build: Compile) -> None:
-    firmware = build(model, board_named("cortex-m4"))
+    firmware = build(model, image_board("cortex-m4"))
     assert firmware.flash_bytes == len(firmware.binary)
     assert model.weights_bytes < firmware.flash_bytes < model.weights_bytes + 20_000
     assert model.arena_bytes + model.input_bytes < firmware.ram_bytes < model.arena_bytes + model.input_bytes + 1000
@@ -66,7 +66,7 @@ def test_sizes_are_those_of_the_parts(model: GeneratedModel, build: Compile) -> 
 
 
 def test_firmware_holds_no_path_of_the_machine(model: GeneratedModel, build: Compile, tmp_path: Path) -> None:
-    firmware = build(model, board_named("cortex-m4"))
+    firmware = build(model, image_board("cortex-m4"))
     for part in (firmware.binary, firmware.elf):
         assert str(tmp_path).encode() not in part
 
@@ -77,8 +77,8 @@ def test_too_little_flash_is_told_in_bytes(
 ) -> None:
     if toolchain is Toolchain.GCC:
         request.getfixturevalue("gcc")
-    board = board_named("cortex-m4").model_copy(update={"flash_bytes": 0x3000})
-    needed = build(model, board_named("cortex-m4"), toolchain, "fits").flash_bytes
+    board = image_board("cortex-m4").model_copy(update={"slot_bytes": 0x3000})
+    needed = build(model, image_board("cortex-m4"), toolchain, "fits").flash_bytes
     with pytest.raises(DoesNotFitError, match="does not fit cortex-m4: flash needs") as caught:
         build(model, board, toolchain)
     (flash,) = caught.value.shortages
@@ -92,8 +92,8 @@ def test_too_little_ram_is_told_in_bytes(
 ) -> None:
     if toolchain is Toolchain.GCC:
         request.getfixturevalue("gcc")
-    board = board_named("cortex-m0plus").model_copy(update={"ram_bytes": 0x1800})
-    needed = build(model, board_named("cortex-m0plus"), toolchain, "fits").ram_bytes + board.stack_bytes
+    board = image_board("cortex-m0plus").model_copy(update={"ram_bytes": 0x1800})
+    needed = build(model, image_board("cortex-m0plus"), toolchain, "fits").ram_bytes + board.stack_bytes
     with pytest.raises(DoesNotFitError, match="RAM needs") as caught:
         build(model, board, toolchain)
     (ram,) = caught.value.shortages
@@ -102,7 +102,7 @@ def test_too_little_ram_is_told_in_bytes(
 
 
 def test_too_little_of_both_names_both(model: GeneratedModel, build: Compile) -> None:
-    board = board_named("cortex-m0plus").model_copy(update={"flash_bytes": 0x2000, "ram_bytes": 0x1100})
+    board = image_board("cortex-m0plus").model_copy(update={"slot_bytes": 0x2000, "ram_bytes": 0x1100})
     with pytest.raises(DoesNotFitError, match=r"flash needs [\d,]+ bytes and has 3,584; RAM needs [\d,]+ .* 4,352"):
         build(model, board)
 
@@ -110,26 +110,26 @@ def test_too_little_of_both_names_both(model: GeneratedModel, build: Compile) ->
 def test_what_the_compiler_said_is_in_the_error(model: GeneratedModel, build: Compile) -> None:
     broken = dataclasses.replace(model, sources={**model.sources, "model.c": "#error told you so\n"})
     with pytest.raises(CompilerError, match="told you so") as caught:
-        build(broken, board_named("cortex-m4"))
+        build(broken, image_board("cortex-m4"))
     assert "Edgeloop's fault, not the repository's" in str(caught.value)
 
 
 def test_a_missing_compiler_is_named(model: GeneratedModel, build: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(CompilerUnavailableError, match="apt-get install gcc-arm-none-eabi"):
-        build(model, board_named("cortex-m4"), Toolchain.GCC)
+        build(model, image_board("cortex-m4"), Toolchain.GCC)
 
 
 def test_a_digest_is_checked_before_it_becomes_source(model: GeneratedModel, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a model digest is sha256:"):
         compile_firmware(
-            model, board_named("cortex-m4"), model_digest='"evil', toolchain=Toolchain.ZIG, workdir=tmp_path
+            model, image_board("cortex-m4"), model_digest='"evil', toolchain=Toolchain.ZIG, workdir=tmp_path
         )
 
 
 @pytest.mark.usefixtures("gcc")
 def test_the_sources_compile_without_a_warning(model: GeneratedModel, build: Compile, tmp_path: Path) -> None:
-    build(model, board_named("cortex-m4"), Toolchain.GCC)
+    build(model, image_board("cortex-m4"), Toolchain.GCC)
     folder = tmp_path / "work"
     sources = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*.c"))]
     warnings = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"]

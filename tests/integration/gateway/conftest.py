@@ -22,7 +22,7 @@ from device_gateway.store import METADATA
 from device_gateway.virtual.host import Host, running_host
 from device_gateway.virtual.provisioning import factory_image, factory_key
 from device_gateway.virtual.settings import VirtualConfig
-from shared.boards import board_named
+from shared.boards import image_board
 from shared.emulation.mcuboot_image import McubootImage, read_image
 from shared.events import Blob, Payload, digest_of, envelop
 from shared.events.device import DeviceReported, InstallObserved, InstallRelease
@@ -68,7 +68,7 @@ def make_image(release_key: Keys) -> MakeImage:
     def make(
         version: str = "1.0.0", *, board: str = "cortex-m4", padding: int = 6000, key: Path | None = None
     ) -> Image:
-        data = factory_image(board_named(board), key or release_key.private, version=version, padding=padding)
+        data = factory_image(image_board(board), key or release_key.private, version=version, padding=padding)
         return Image(data, read_image(data))
 
     return make

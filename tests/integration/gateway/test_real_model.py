@@ -12,7 +12,7 @@ from device_gateway.virtual.host import Host
 from services.artifact_builder.codegen import generate
 from services.artifact_builder.firmware.compiling import compile_firmware
 from services.artifact_builder.firmware.signing import sign_image
-from shared.boards import board_named
+from shared.boards import image_board
 from shared.emulation.mcuboot_image import read_image
 from shared.events import digest_of
 from shared.events.device import GoldenVector, InstallOutcome
@@ -32,14 +32,14 @@ def firmware(release_key: Keys, tmp_path_factory: pytest.TempPathFactory) -> Ima
     folder = tmp_path_factory.mktemp("firmware")
     compiled = compile_firmware(
         generate(INT8),
-        board_named(BOARD),
+        image_board(BOARD),
         model_digest=digest_of(INT8),
         workdir=folder,
         cache_dir=tmp_path_factory.getbasetemp().parent / "zig-cache",
     )
     signed = sign_image(
         compiled.binary,
-        board_named(BOARD),
+        image_board(BOARD),
         version="1.0.0+7",
         model_digest=digest_of(INT8),
         key=release_key.private,
@@ -158,7 +158,7 @@ async def test_a_report_belongs_to_the_image_that_ran(
     await wait_for_predictions(rack.host, "right", 5)
     compiled = firmware.parsed.payload
     second = sign_image(
-        compiled, board_named(BOARD), version="1.1.0+8", model_digest=digest_of(INT8), key=release_key.private
+        compiled, image_board(BOARD), version="1.1.0+8", model_digest=digest_of(INT8), key=release_key.private
     )
     other = "sha256:" + "b" * 64
     order = rack.order(Image(second.data, read_image(second.data)), digest=other, golden=golden, fencing_token=9)

@@ -12,14 +12,14 @@ from services.device_lab_scheduler.domain.acceptance import (
     SecondOpinion,
     judge_candidate,
 )
-from shared.boards import board_named
+from shared.boards import image_board
 from shared.events import CheckOutcome
 from shared.events.lab import CandidateAccepted, CandidateRefused, Parity
 from shared.releases.manifest import Budget, Gates
 
 DIGEST = "sha256:" + "a" * 64
 MODEL = "sha256:" + "b" * 64
-M4 = board_named("cortex-m4")
+M4 = image_board("cortex-m4")
 EXPECTED = Expectation(
     board=M4,
     budget=Budget(ram_bytes=20_000),
@@ -83,7 +83,7 @@ def test_no_answered_input_is_insufficient_evidence_and_not_parity() -> None:
 
 
 def test_a_faulted_board_has_no_measurements_and_the_others_keep_theirs() -> None:
-    other = replace(EXPECTED, board=board_named("cortex-m7"))
+    other = replace(EXPECTED, board=image_board("cortex-m7"))
     faulted = BoardRun(board="cortex-m7", fault="no prompt")
     refused = judge_candidate("gait", DIGEST, [(RUN, EXPECTED), (faulted, other)])
     assert isinstance(refused, CandidateRefused)

@@ -27,19 +27,24 @@ class _Console:
         self.answers.clear()
 
 
-def _board(*answers: str, count_instructions: bool = True) -> DutBoard:
-    return DutBoard("test 1", _Console(*answers), count_instructions=count_instructions)
+def _board(*answers: str, timer_hz: int | None = 25_000_000) -> DutBoard:
+    return DutBoard("test 1", _Console(*answers), timer_hz=timer_hz)
 
 
 def test_an_inference_is_one_exchange() -> None:
     console = _Console("m-load-done\r\nm-ticks-160\r\nm-output-[7f80]\r\n")
-    inference = DutBoard("test 1", console, count_instructions=True).infer(b"%%%%")
+    inference = DutBoard("test 1", console, timer_hz=25_000_000).infer(b"%%%%")
     assert console.requests[1] == b"db bin 4%%%%%infer 1%output%"
     assert (inference.output, inference.instructions) == (b"\x7f\x80", 100)
 
 
+def test_a_slower_timer_ticks_for_more_instructions() -> None:
+    board = _board("m-ticks-160\r\nm-output-[7f80]\r\n", timer_hz=20_000_000)
+    assert board.infer(bytes(4)).instructions == 125
+
+
 def test_instructions_that_were_not_counted_are_not_reported() -> None:
-    board = _board("m-ticks-0\r\nm-output-[7f80]\r\n", count_instructions=False)
+    board = _board("m-ticks-0\r\nm-output-[7f80]\r\n", timer_hz=None)
     assert board.infer(bytes(4)).instructions is None
 
 

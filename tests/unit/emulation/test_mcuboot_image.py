@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.artifact_builder.firmware.signing import SignedImage, SigningError, generate_key, sign_image
-from shared.boards import board_named
+from shared.boards import image_board
 from shared.emulation.mcuboot_image import ImageFormatError, TlvType, read_image
 
 _MODEL = "sha256:" + "5a" * 32
@@ -32,7 +32,7 @@ def signed(keys: tuple[Path, Path]) -> SignedImage:
 
 
 def _sign(key: Path, version: str = "1.2.3+4000000000") -> SignedImage:
-    return sign_image(_FIRMWARE, board_named("cortex-m4"), version=version, model_digest=_MODEL, key=key)
+    return sign_image(_FIRMWARE, image_board("cortex-m4"), version=version, model_digest=_MODEL, key=key)
 
 
 def test_an_image_says_what_was_put_in(signed: SignedImage) -> None:

@@ -37,6 +37,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("board: cortex-m4", "board: nano", ":5: devices[0].board: found 'nano'; allowed are cortex-m0plus"),
+        ("board: cortex-m4", "board: espressif-esp-eye", ":5: devices[0].board: espressif-esp-eye gets a library"),
         ("smp-udp\n    address: udp://127", "jtag\n    address: udp://127", ":6: devices[0].driver: found 'jtag'"),
         ("udp://127.0.0.1:24001", "tcp://127.0.0.1", ":7: devices[0].address: 'tcp://127.0.0.1' is no address"),
         ("udp://127.0.0.1:24001", "udp://127.0.0.1:70000", ":7: devices[0].address"),

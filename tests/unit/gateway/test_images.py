@@ -8,10 +8,10 @@ import pytest
 from device_gateway.images import ImageError, check_fit
 from device_gateway.virtual.provisioning import factory_image, factory_key
 from services.artifact_builder.firmware.signing import HEADER_BYTES, generate_key, sign_image
-from shared.boards import board_named
+from shared.boards import image_board
 from shared.emulation.mcuboot_image import McubootImage, read_image
 
-M4, M7 = board_named("cortex-m4"), board_named("cortex-m7")
+M4, M7 = image_board("cortex-m4"), image_board("cortex-m7")
 
 
 @pytest.fixture
@@ -36,4 +36,4 @@ def test_foreign_firmware_says_no_board_and_is_judged_by_its_memory_map(tmp_path
     assert foreign.board is None
     check_fit(foreign, M4)
     with pytest.raises(ImageError, match="the image is for another board"):
-        check_fit(foreign, board_named("cortex-m0plus"))
+        check_fit(foreign, image_board("cortex-m0plus"))

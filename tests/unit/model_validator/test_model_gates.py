@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.model_validator.domain import Answers, Fit, judge, wilson_interval
-from shared.boards import board_named
+from shared.boards import image_board
 from shared.events import Blob, Check, CheckOutcome
 from shared.releases.gates import passes
 from shared.releases.manifest import Budget, Gates
 from shared.releases.release import Firmware
 
 GOLDEN = b"\x10\x20\x30"
-M4 = board_named("cortex-m4")
+M4 = image_board("cortex-m4")
 
 
 def outputs(classes: np.ndarray, dtype: type = np.int8) -> np.ndarray:
@@ -100,7 +100,7 @@ def test_another_golden_output_fails() -> None:
 @pytest.mark.parametrize(
     ("fit", "failing", "says"),
     [
-        (Fit(M4, Budget(), firmware(flash_bytes=M4.flash_bytes + 1)), "flash-cortex-m4", "1 bytes too many"),
+        (Fit(M4, Budget(), firmware(flash_bytes=M4.slot_bytes + 1)), "flash-cortex-m4", "1 bytes too many"),
         (Fit(M4, Budget(flash_bytes=29_999), firmware()), "flash-cortex-m4", "1 bytes too many"),
         (Fit(M4, Budget(), firmware(ram_bytes=M4.ram_bytes - M4.stack_bytes + 1)), "ram-cortex-m4", "1 bytes too"),
         (Fit(M4, Budget(ram_bytes=8_999), firmware()), "ram-cortex-m4", "1 bytes too many"),

@@ -45,7 +45,7 @@ def test_the_defaults_fill_what_is_left_out() -> None:
         ("accuracy: 0.8", "accuracy: 1.8", 16, "gates.accuracy", "less than or equal to 1"),
         ("boards: [cortex-m4]\n", "", 1, "boards", "required"),
         ("[cortex-m4]", "[cortex-m44]", 14, "boards[0]", "write cortex-m4"),
-        ("[cortex-m4]", "[esp32]", 14, "boards[0]", "one of cortex-m0plus, cortex-m4, cortex-m7"),
+        ("[cortex-m4]", "[esp32]", 14, "boards[0]", "one of arduino-mkr-wifi-1010, "),
         ("[cortex-m4]", "[cortex-m4, cortex-m4]", 14, "boards[1]", "each name once"),
         ("[python, train.py]", "python train.py", 13, "model.train.command", "write [python, train.py]"),
         ("[up, down]", "[1, down]", 3, "labels[0]", 'in quotes: "1"'),
