@@ -204,6 +204,7 @@ def _linker_script(board: ImageBoard) -> str:
     values = {
         "CODE_ADDRESS": hex(_code_address(board)),
         "CODE_BYTES": hex(_code_bytes(board)),
+        "RESET_ADDRESS": hex(board.emulation.reset_address),
         "RAM_ADDRESS": hex(board.ram_address),
         "RAM_BYTES": hex(board.ram_bytes),
         "STACK_BYTES": hex(board.stack_bytes),

@@ -19,12 +19,12 @@ class Section:
 
 
 def flash_image(elf: bytes, address: int) -> bytes:
-    """Return what is loaded from `address` on, gaps as 0xFF."""
+    """Return what is loaded from `address` on, gaps as 0xFF; what comes before is for emulators."""
     start, count = struct.unpack_from("<I", elf, 28)[0], struct.unpack_from("<H", elf, 44)[0]
     image = bytearray()
     for i in range(count):
         kind, offset, _, physical, size, *_ = _PROGRAM_HEADER.unpack_from(elf, start + i * _PROGRAM_HEADER.size)
-        if kind != _PT_LOAD or size == 0:
+        if kind != _PT_LOAD or size == 0 or physical + size <= address:
             continue
         # GNU ld may begin the first segment early, with the file's own headers.
         skipped = min(max(address - physical, 0), size)
