@@ -5,13 +5,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Protocol
+from typing import Final, Protocol
 
 from shared.events import Blob, Trigger
 from shared.events.dataset import DATASET_MEDIA_TYPE
 from shared.events.device import GoldenVector
 from shared.releases.manifest import Manifest
-from shared.releases.release import Datasets, Firmware, ModelFiles, Quantisation, Recipe, Reference, Release
+from shared.releases.model_formats import ModelFormat
+from shared.releases.release import (
+    Conversion,
+    DatasetBlob,
+    Datasets,
+    Firmware,
+    ModelFiles,
+    Quantisation,
+    Recipe,
+    Reference,
+    Release,
+)
 
 
 class MediaType(StrEnum):
@@ -19,6 +30,8 @@ class MediaType(StrEnum):
 
     RELEASE = "application/vnd.edgeloop.release.v1+json"
     KERAS = "application/vnd.keras"
+    SAVED_MODEL = "application/vnd.tensorflow.saved-model+zip"
+    ONNX = "application/vnd.onnx"
     TFLITE = "application/vnd.tflite"
     DATASET = DATASET_MEDIA_TYPE
     IMAGE = "application/vnd.mcuboot.image"
@@ -48,15 +61,34 @@ class Packed:
     artifacts: tuple[Artifact, ...]
 
 
+class SourceModel(Protocol):
+    """A model as its repository gave it."""
+
+    @property
+    def format(self) -> ModelFormat: ...
+    @property
+    def data(self) -> bytes: ...
+
+
 class ModelBytes(Protocol):
     """A model before and after quantisation."""
 
     @property
-    def keras(self) -> bytes: ...
+    def source(self) -> SourceModel: ...
     @property
-    def float32(self) -> bytes: ...
+    def float32(self) -> bytes | None: ...
     @property
-    def recipe(self) -> Recipe: ...
+    def recipe(self) -> Recipe | None: ...
+    @property
+    def conversion(self) -> Conversion: ...
+
+
+_SOURCES: Final[Mapping[ModelFormat, tuple[MediaType, str]]] = {
+    ModelFormat.KERAS: (MediaType.KERAS, "model.keras"),
+    ModelFormat.SAVED_MODEL: (MediaType.SAVED_MODEL, "model-saved.zip"),
+    ModelFormat.ONNX: (MediaType.ONNX, "model.onnx"),
+    ModelFormat.TFLITE: (MediaType.TFLITE, "model-int8.tflite"),
+}
 
 
 def firmware_version(release: str, model_digest: str) -> str:
@@ -112,9 +144,10 @@ def release_of(
     golden: GoldenVector,
 ) -> tuple[Release, tuple[Artifact, ...]]:
     """Return the release index, and everything to store in the order of storing: what names others comes last."""
-    keras = Artifact(model.keras, MediaType.KERAS, "model.keras")
-    float32 = Artifact(model.float32, MediaType.TFLITE, "model-float32.tflite")
+    source = Artifact(model.source.data, *_SOURCES[model.source.format])
+    float32 = None if model.float32 is None else Artifact(model.float32, MediaType.TFLITE, "model-float32.tflite")
     train, test = (Artifact(datasets[name], MediaType.DATASET, f"{name}.npz") for name in ("train", "test"))
+    more = [(file, Artifact(datasets[file.path], MediaType.DATASET, file.path)) for file in manifest.data.more]
     field_data = [Artifact(data, MediaType.DATASET, f"production-{n}.npz") for n, data in enumerate(production)]
     release = Release(
         project=project,
@@ -123,15 +156,27 @@ def release_of(
         trigger=trigger,
         manifest=manifest,
         model=ModelFiles(
-            keras=keras.blob, float32=float32.blob, int8=int8.blob, input=quantisation[0], output=quantisation[1]
+            source=source.blob,
+            keras=source.blob if model.source.format is ModelFormat.KERAS else None,
+            float32=None if float32 is None else float32.blob,
+            int8=int8.blob,
+            input=quantisation[0],
+            output=quantisation[1],
         ),
         recipe=model.recipe,
-        datasets=Datasets(train=train.blob, test=test.blob, production=tuple(part.blob for part in field_data)),
+        conversion=model.conversion,
+        datasets=Datasets(
+            train=train.blob,
+            test=test.blob,
+            production=tuple(part.blob for part in field_data),
+            more=tuple(DatasetBlob(path=file.path, role=file.role, blob=part.blob) for file, part in more),
+        ),
         firmware=tuple(part.firmware for part in firmware),
         reference=reference,
         golden=golden,
     )
     index = Artifact(release.to_bytes(), MediaType.RELEASE, f"{project}.json")
     built = [artifact for part in firmware for artifact in part.artifacts]
-    every = [keras, float32, int8, train, test, *field_data, *built, index]
+    data = [train, test, *(part for _, part in more), *field_data]
+    every = [source, *([] if float32 is None else [float32]), int8, *data, *built, index]
     return release, tuple({artifact.blob.digest: artifact for artifact in every}.values())

@@ -1,6 +1,7 @@
 """The steps that run code of the repository, or TensorFlow: each in a process of its own, told by its environment."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,14 @@ from typing import Final
 from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError, require_supported
 from services.artifact_builder.errors import AuthorError, InfrastructureError
 from services.artifact_builder.inputs import conversion
-from services.artifact_builder.inputs.canonical import canonical_keras
+from services.artifact_builder.inputs.quantised import NotQuantisedError, require_full_int8
+from services.artifact_builder.inputs.sources import Source, SourceError, read_source
 from services.artifact_builder.sandbox.processes import Ended, Ending, Limits, SupervisorError, run_limited
 from services.artifact_builder.tools import Tools
 from shared.releases.datasets import Dataset, read_dataset, write_dataset
 from shared.releases.manifest import Manifest, Step
-from shared.releases.release import Recipe
+from shared.releases.model_formats import ModelFormat
+from shared.releases.release import Conversion, Recipe
 
 _INHERITED: Final = ("PATH", "LANG", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _DISK_IS_FULL: Final = "No space left on device"
@@ -39,7 +42,10 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The datasets that a build uses. `files` are their bytes: equal data, equal bytes."""
+    """The datasets that a build uses. `files` are their bytes: equal data, equal bytes.
+
+    The keys are `train`, `test`, and for each of `data.more` its path.
+    """
 
     train: Dataset
     test: Dataset
@@ -54,44 +60,68 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A model's files."""
+    """A model's files. One that was int8 from the start has no float32, and nothing converted it."""
 
-    keras: bytes
-    float32: bytes
+    source: Source
+    float32: bytes | None
     int8: bytes
-    recipe: Recipe
+    recipe: Recipe | None
+    conversion: Conversion
 
 
 async def prepare(manifest: Manifest, site: Site, production: Sequence[bytes], tools: Tools) -> Prepared:
-    """Run the step that writes the datasets, and read them.
+    """Run the step that writes the datasets, if there is one, and read them.
 
     Raises:
-        AuthorError: the step failed, or did not write what the manifest says.
+        AuthorError: the step failed, or did not write what the manifest says; or the model cannot be retrained.
     """
     extra = {}
     datasets = tuple(
         _of_shape(read_dataset(data, name=f"production[{n}]"), manifest) for n, data in enumerate(production)
     )
     if production:
-        folder = site.folder("production")
-        for index, data in enumerate(production):
-            (folder / f"{index:04}.npz").write_bytes(data)
-        extra["EDGELOOP_PRODUCTION_DIR"] = str(folder)
+        extra["EDGELOOP_PRODUCTION_DIR"] = _production_folder(manifest, site, production)
     if manifest.data.prepare is None:
-        return await asyncio.to_thread(_read_prepared, manifest, site.checkout, datasets)
+        prepared = await asyncio.to_thread(_read_prepared, manifest, site.checkout, datasets)
+        paths = {"train": manifest.data.train.path, "test": manifest.data.test.path}
+        for name, data in prepared.files.items():
+            _put(site.folder("data"), paths.get(name, name), data)
+        return prepared
     output = site.folder("data")
     environment = step_environment(site, tools, {**_seed(manifest), "EDGELOOP_OUTPUT_DIR": output, **extra})
     await _run_step("data.prepare", manifest.data.prepare, site, tools, environment)
     return await asyncio.to_thread(_read_prepared, manifest, output, datasets)
 
 
+def _production_folder(manifest: Manifest, site: Site, production: Sequence[bytes]) -> Path:
+    if manifest.model.train is None:
+        raise AuthorError(
+            f"model.file ({manifest.model.file}) is a finished model: production data cannot retrain it. Next: train "
+            "it on them yourself and push the new file, or give edgeloop.yaml a model.train step"
+        )
+    folder = site.folder("production")
+    for index, data in enumerate(production):
+        (folder / f"{index:04}.npz").write_bytes(data)
+    return folder
+
+
+def _put(folder: Path, name: str, data: bytes) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
 def _read_prepared(manifest: Manifest, output: Path, production: tuple[Dataset, ...]) -> Prepared:
-    found = {}
-    for name, file in (("train", manifest.data.train), ("test", manifest.data.test)):
-        path = _written(output, file.path, f"data.{name}.path", by_step=manifest.data.prepare is not None)
-        found[name] = _of_shape(read_dataset(path.read_bytes(), name=file.path), manifest, file.path)
-    files = {name: write_dataset(dataset) for name, dataset in found.items()}
-    return Prepared(found["train"], found["test"], production, files)
+    data, by_step = manifest.data, manifest.data.prepare is not None
+
+    def read(path: str, key: str) -> Dataset:
+        file = _written(output, path, key, by_step=by_step)
+        return _of_shape(read_dataset(file.read_bytes(), name=path), manifest, path)
+
+    train, test = read(data.train.path, "data.train.path"), read(data.test.path, "data.test.path")
+    more = {file.path: read(file.path, f"data.more[{index}].path") for index, file in enumerate(data.more)}
+    files = {name: write_dataset(dataset) for name, dataset in {"train": train, "test": test, **more}.items()}
+    return Prepared(train, test, production, files)
 
 
 def _of_shape(dataset: Dataset, manifest: Manifest, name: str = "production data") -> Dataset:
@@ -105,56 +135,77 @@ def _of_shape(dataset: Dataset, manifest: Manifest, name: str = "production data
     return dataset
 
 
-async def train(manifest: Manifest, site: Site, tools: Tools) -> bytes:
-    """Run the step that trains, and return the Keras model, canonical.
+async def train(manifest: Manifest, site: Site, tools: Tools) -> Source:
+    """Run the step that trains, if there is one, and return the model.
 
     Raises:
-        AuthorError: the step failed, or wrote no model.
+        AuthorError: the step failed, or there is no such model.
     """
     if manifest.model.train is None:
-        return _canonical(site.checkout, manifest.model.file or manifest.model.path, "model.file", by_step=False)
+        return _source(site.checkout, manifest.model.file or manifest.model.path, "model.file", by_step=False)
     output = site.folder("model")
     folders = {"EDGELOOP_OUTPUT_DIR": output, "EDGELOOP_DATA_DIR": site.folder("data")}
+    if manifest.data.prepare is None and (site.work / "production").is_dir():
+        folders["EDGELOOP_PRODUCTION_DIR"] = site.folder("production")  # nobody else merges them
     environment = step_environment(site, tools, {**_seed(manifest), **folders})
     await _run_step("model.train", manifest.model.train, site, tools, environment)
-    return _canonical(output, manifest.model.path, "model.path", by_step=True)
+    return _source(output, manifest.model.path, "model.path", by_step=True)
 
 
-def _canonical(folder: Path, name: str, key: str, *, by_step: bool) -> bytes:
+def _source(folder: Path, name: str, key: str, *, by_step: bool) -> Source:
     try:
-        return canonical_keras(_written(folder, name, key, by_step=by_step).read_bytes())
-    except ValueError as error:
-        raise AuthorError(f"{name}: {error}") from error
+        return read_source(_written(folder, name, key, by_step=by_step), name)
+    except SourceError as error:
+        raise AuthorError(str(error)) from error
 
 
-async def convert(keras: bytes, prepared: Prepared, manifest: Manifest, site: Site, tools: Tools) -> Converted:
-    """Convert the Keras model to float32 and int8 .tflite.
+async def convert(source: Source, prepared: Prepared, manifest: Manifest, site: Site, tools: Tools) -> Converted:
+    """Convert the model to float32 and int8 .tflite; one that is int8 already is only checked.
 
     Raises:
         AuthorError: the model cannot be converted; the reason names the layer or shape.
     """
+    if source.format is ModelFormat.TFLITE:
+        try:
+            require_full_int8(source.data, window=manifest.input.shape, classes=len(manifest.labels))
+        except NotQuantisedError as error:
+            raise AuthorError(str(error)) from error
+        return Converted(source, None, source.data, None, Conversion())
     output = site.folder("converted")
-    (output / "model.keras").write_bytes(keras)
+    model_file = f"model.{source.format}"
+    (output / model_file).write_bytes(source.data)
     (output / "train.npz").write_bytes(prepared.files["train"])
-    seed, classes = str(manifest.model.seed), str(len(manifest.labels))
-    command = [sys.executable, "-m", conversion.__name__, "model.keras", "train.npz", ".", seed, classes]
+    request = conversion.Request(
+        model_file, source.format, "train.npz", seed=manifest.model.seed, classes=len(manifest.labels)
+    )
+    request.write(output)
+    command = [sys.executable, "-m", conversion.__name__, conversion.REQUEST_FILE]
     environment = step_environment(site, tools, {"PYTHONPATH": str(_ROOT)})
     limits = tools.limits(tools.conversion_timeout_s)
     ended = await _run(command, output, environment, limits)
     if not ended.succeeded:
         problem = output / conversion.PROBLEM_FILE
-        said = problem.read_text("utf-8") if problem.is_file() else f"the conversion {_how(ended, limits.wall_s)}"
-        raise AuthorError(_unsupported(output / conversion.FLOAT32_FILE) or said, ended.last_lines)
+        if problem.is_file():
+            raise AuthorError(problem.read_text("utf-8"), ended.last_lines)
+        said = _unsupported(output / conversion.FLOAT32_FILE) or f"the conversion {_how(ended, limits.wall_s)}"
+        raise AuthorError(said, ended.last_lines)
+    return _converted(source, output)
+
+
+def _converted(source: Source, output: Path) -> Converted:
+    canonical = output / conversion.SOURCE_FILE
+    result = json.loads((output / conversion.RESULT_FILE).read_bytes())
     return Converted(
-        keras=keras,
+        source=Source(source.format, canonical.read_bytes()) if canonical.is_file() else source,
         float32=(output / conversion.FLOAT32_FILE).read_bytes(),
         int8=(output / conversion.INT8_FILE).read_bytes(),
-        recipe=Recipe.model_validate_json((output / conversion.RECIPE_FILE).read_bytes()),
+        recipe=Recipe.model_validate(result["recipe"]),
+        conversion=Conversion.model_validate(result["conversion"]),
     )
 
 
 def _unsupported(float32: Path) -> str:
-    """Return which operator TensorFlow Lite may have stumbled over; what it says itself names none, or it crashes."""
+    """Return which operator TensorFlow Lite may have crashed over."""
     try:
         require_supported(float32.read_bytes())
     except (OSError, MalformedModelError):
@@ -211,9 +262,10 @@ _STEP: Final = ("the step wrote", "write it into $EDGELOOP_OUTPUT_DIR")
 
 
 def _written(output: Path, name: str, key: str, *, by_step: bool) -> Path:
-    """Return the file that a step was to write; a link out of its folder is none."""
+    """Return the file that a step was to write, or the folder when `name` ends in a slash; a link out of it is none."""
     path = (output / name).resolve()
-    if not path.is_file() or not path.is_relative_to(output.resolve()):
+    is_there = path.is_dir() if name.endswith("/") else path.is_file()
+    if not is_there or not path.is_relative_to(output.resolve()):
         who, mend = _STEP if by_step else _REPOSITORY
         there = ", ".join(sorted(str(file.relative_to(output)) for file in output.rglob("*") if file.is_file())[:10])
         raise AuthorError(

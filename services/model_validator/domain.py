@@ -25,13 +25,13 @@ class Answers:
     Attributes:
         labels: Class index of each row, shape (rows,).
         int8: TFLM's output tensors, shape (rows, classes).
-        float32: LiteRT's output tensors, shape (rows, classes).
+        float32: LiteRT's output tensors, shape (rows, classes); None when the model was int8 from the start.
         golden: TFLM's output to the golden vector's input.
     """
 
     labels: npt.NDArray[np.int64]
     int8: npt.NDArray[np.int8]
-    float32: npt.NDArray[np.float32]
+    float32: npt.NDArray[np.float32] | None
     golden: bytes
 
 
@@ -50,8 +50,7 @@ def judge(answers: Answers, gates: Gates, classes: int, golden: bytes, fits: Ite
         enough_rows(answers, gates),
         output_classes(answers, classes),
         int8_accuracy(answers, gates),
-        accuracy_loss(answers, gates),
-        agreement(answers, gates),
+        *against_float32(answers, gates),
         golden_vector(answers, golden),
         *(check for fit in fits for check in sizes(fit)),
     )
@@ -72,7 +71,8 @@ def enough_rows(answers: Answers, gates: Gates) -> Check:
 
 def output_classes(answers: Answers, classes: int) -> Check:
     """The model gives one score for each label."""
-    found = {"int8": answers.int8.shape[1], "float32": answers.float32.shape[1]}
+    outputs = {"int8": answers.int8} | ({} if answers.float32 is None else {"float32": answers.float32})
+    found = {name: scores.shape[1] for name, scores in outputs.items()}
     right = all(count == classes for count in found.values())
     return Check(
         name="output-classes",
@@ -98,10 +98,29 @@ def int8_accuracy(answers: Answers, gates: Gates) -> Check:
     )
 
 
-def accuracy_loss(answers: Answers, gates: Gates) -> Check:
+def against_float32(answers: Answers, gates: Gates) -> tuple[Check, ...]:
+    """Whether quantisation cost too much; of a model that its author quantised, that nothing can be said about it.
+
+    The absence is the manifest's own declaration (a .tflite is int8), which also forbids gates that need the reference:
+    it passes, and says what was not judged.
+    """
+    if answers.float32 is not None:
+        return (accuracy_loss(answers, answers.float32, gates), agreement(answers, answers.float32, gates))
+    return (
+        Check(
+            name="float32-reference",
+            outcome=CheckOutcome.PASSED,
+            observed="none: the repository's model is int8 already",
+            allowed="a float32 model, or a .tflite that its author quantised",
+            detail="what quantisation cost is not judged; int8-accuracy is the model's own, on the test set",
+        ),
+    )
+
+
+def accuracy_loss(answers: Answers, reference: npt.NDArray[np.float32], gates: Gates) -> Check:
     """Quantisation did not cost too much."""
     rows = len(answers.labels)
-    float32, int8 = (_accuracy(outputs, answers.labels) for outputs in (answers.float32, answers.int8))
+    float32, int8 = (_accuracy(outputs, answers.labels) for outputs in (reference, answers.int8))
     reached = float32 - int8 <= gates.accuracy_loss + ROUNDING
     return Check(
         name="accuracy-loss",
@@ -112,10 +131,10 @@ def accuracy_loss(answers: Answers, gates: Gates) -> Check:
     )
 
 
-def agreement(answers: Answers, gates: Gates) -> Check:
+def agreement(answers: Answers, reference: npt.NDArray[np.float32], gates: Gates) -> Check:
     """The quantised model answers as the one that was trained."""
     rows = len(answers.labels)
-    equal = int((_classes(answers.int8) == _classes(answers.float32)).sum())
+    equal = int((_classes(answers.int8) == _classes(reference)).sum())
     share = equal / rows if rows else 0.0
     reached = share >= gates.agreement - ROUNDING
     return Check(

@@ -40,8 +40,10 @@ async def validate_model(event: Event[ArtifactBuilt], deps: Deps) -> Emissions:
     """Judge the release's model and the size of its firmware."""
     built = event.data
     release = await load_release(deps.blobs, built.digest)
-    files = (release.datasets.test, release.model.int8, release.model.float32)
-    test, int8, float32 = [await deps.blobs.get(blob.digest) for blob in files]
+    files = (release.datasets.test, release.model.int8)
+    test, int8 = [await deps.blobs.get(blob.digest) for blob in files]
+    reference = release.model.float32
+    float32 = None if reference is None else await deps.blobs.get(reference.digest)
     try:
         checks = await asyncio.to_thread(_judge, release, test, int8, float32)
     except ReferenceMissingError as error:
@@ -51,7 +53,7 @@ async def validate_model(event: Event[ArtifactBuilt], deps: Deps) -> Emissions:
     return [verdict(project=built.project, digest=built.digest, checks=checks)]
 
 
-def _judge(release: Release, test: bytes, int8: bytes, float32: bytes) -> tuple[Check, ...]:
+def _judge(release: Release, test: bytes, int8: bytes, float32: bytes | None) -> tuple[Check, ...]:
     try:
         answers = _answers(release, read_dataset(test, name="test"), int8, float32)
     except (InferenceError, DatasetError) as error:
@@ -65,7 +67,7 @@ def _judge(release: Release, test: bytes, int8: bytes, float32: bytes) -> tuple[
     return judge(answers, manifest.gates, len(manifest.labels), release.golden.output, fits)
 
 
-def _answers(release: Release, test: Dataset, int8: bytes, float32: bytes) -> Answers:
+def _answers(release: Release, test: Dataset, int8: bytes, float32: bytes | None) -> Answers:
     # Rows with NaN have no quantised form; the data validator names them, this one must only not fall over them.
     usable = np.isfinite(test.x).all(axis=tuple(range(1, test.x.ndim)))
     x: npt.NDArray[np.float32] = test.x[usable]
@@ -73,7 +75,7 @@ def _answers(release: Release, test: Dataset, int8: bytes, float32: bytes) -> An
     return Answers(
         labels=test.y[usable],
         int8=tflm_outputs(int8, quantise(x, release.model.input)),
-        float32=litert_float_outputs(float32, x),
+        float32=None if float32 is None else litert_float_outputs(float32, x),
         golden=tflm_outputs(int8, golden).tobytes(),
     )
 

@@ -16,11 +16,12 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from shared.boards import catalogue
+from shared.events.dataset import DatasetRole
 from shared.releases.manifest import Manifest
+from shared.releases.model_formats import MODEL_ENDINGS, ModelFormat, model_format
 
 MANIFEST_NAME: Final = "edgeloop.yaml"
-MODEL_ENDINGS: Final = (".keras",)
-"""Formats of models that a build takes, by the ending of their names."""
+DATASET_ENDING: Final = ".npz"
 MAXIMUM_BYTES: Final = 256 * 1024
 MAXIMUM_NODES: Final = 20_000  # aliases multiply: a few lines can stand for gigabytes
 
@@ -283,6 +284,7 @@ def _contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, st
         found, allowed = f"{len(window.channels)} names", f"{window.shape[-1]}, the last axis of input.shape"
         yield ("input", "channels"), found, allowed, "name each channel once"
     yield from _model_contradictions(manifest)
+    yield from _data_contradictions(manifest)
     yield from _stage_contradictions(manifest)
 
 
@@ -293,8 +295,33 @@ def _model_contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, s
         yield ("model",), found, "exactly one of them", "say where the model comes from: a step, or a file"
     key = "path" if model.file is None else "file"
     name = model.file or model.path
-    if not name.endswith(MODEL_ENDINGS):
-        yield ("model", key), repr(name), f"a name that ends in {', '.join(MODEL_ENDINGS)}", "save it in such a format"
+    if model_format(name) is None:
+        allowed = f"a name that ends in {', '.join(MODEL_ENDINGS)} (a SavedModel is a folder, or a .zip of one)"
+        yield ("model", key), repr(name), allowed, "save it in such a format"
+    if model_format(name) is ModelFormat.TFLITE:
+        for gate in sorted({"accuracy_loss", "agreement"} & manifest.gates.model_fields_set):
+            found = f"a gate on float32, and {name}, which is int8 from the start"
+            step = f"delete {gate}; gates.accuracy judges the int8 model itself"
+            yield ("gates", gate), found, "gates that int8 alone can answer", step
+
+
+def _data_contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, str]]:
+    data = manifest.data
+    places: list[tuple[Location, str]] = [(("data", "train", "path"), data.train.path)]
+    places.append((("data", "test", "path"), data.test.path))
+    places += [(("data", "more", index, "path"), file.path) for index, file in enumerate(data.more)]
+    seen: set[str] = set()
+    for place, path in places:
+        if not path.endswith(DATASET_ENDING):
+            allowed = f"a name that ends in {DATASET_ENDING}: three arrays, x, y and group"
+            yield place, repr(path), allowed, "write it with numpy.savez_compressed"
+        if path in seen:
+            yield place, f"{path!r} twice", "each dataset once", "delete one of the two"
+        seen.add(path)
+    if data.test.role is DatasetRole.SYNTHETIC:
+        # Whoever generates the test set decides the verdict: it says how well the generator was learnt, not the world.
+        step = "measure a test set; keep the synthetic one as data.train or under data.more"
+        yield ("data", "test", "role"), "a synthetic test set", "recordings: baseline, expanded or production", step
 
 
 def _stage_contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, str]]:

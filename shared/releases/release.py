@@ -6,6 +6,7 @@ Its digest is the release's digest. It holds no time and no host, so the same in
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.events import Blob, Commit, Slug, Trigger
+from shared.events.dataset import DatasetRole
 from shared.events.device import GoldenVector
 from shared.releases.manifest import Manifest
 
@@ -26,8 +27,14 @@ class Quantisation(_Part):
 class ModelFiles(_Part):
     """The model before and after quantisation."""
 
-    keras: Blob
-    float32: Blob = Field(description=".tflite in float32: the reference for what quantisation costs")
+    source: Blob | None = Field(
+        default=None, description="As the repository gave it, in canonical form; the media type says its format"
+    )
+    keras: Blob | None = Field(default=None, description="The source, when it is a Keras model")
+    float32: Blob | None = Field(
+        default=None,
+        description=".tflite in float32: the reference for what quantisation costs; none when the source is int8",
+    )
     int8: Blob = Field(description=".tflite in full int8: what runs on boards")
     input: Quantisation
     output: Quantisation
@@ -38,8 +45,35 @@ class Recipe(_Part):
 
     tensorflow: str = Field(description="Version")
     keras: str = Field(description="Version")
+    onnx: str | None = Field(default=None, description="Version, when the source is an ONNX model")
+    onnxruntime: str | None = Field(default=None, description="Version of what the conversion was compared with")
     threads: int
     seed: int
+
+
+class Parity(_Part):
+    """How the converted float32 model compares with the runtime of its source format, on representative data."""
+
+    runtime: str = Field(description="Name and version")
+    rows: int
+    maximum_difference: float = Field(description="Largest absolute difference between two output values")
+    tolerance: float = Field(description="What was allowed of it")
+    equal_answers: float = Field(description="Share of rows whose largest output is the same")
+
+
+class Conversion(_Part):
+    """What the conversion to int8 found out about the model and its data."""
+
+    parity: Parity | None = None
+    notes: tuple[str, ...] = Field(default=(), description="What its author should look at; nothing that fails a build")
+
+
+class DatasetBlob(_Part):
+    """One of the manifest's other datasets."""
+
+    path: str
+    role: DatasetRole
+    blob: Blob
 
 
 class Datasets(_Part):
@@ -48,6 +82,7 @@ class Datasets(_Part):
     train: Blob
     test: Blob
     production: tuple[Blob, ...] = ()
+    more: tuple[DatasetBlob, ...] = ()
 
 
 class Firmware(_Part):
@@ -86,6 +121,7 @@ class Release(_Part):
     manifest: Manifest
     model: ModelFiles
     recipe: Recipe | None = None
+    conversion: Conversion | None = None
     datasets: Datasets
     firmware: tuple[Firmware, ...]
     reference: Reference

@@ -1,26 +1,35 @@
-"""From a Keras model to .tflite, float32 and full int8: ``python -m services.artifact_builder.inputs.conversion``.
+"""From a model to .tflite, float32 and full int8: ``python -m services.artifact_builder.inputs.conversion REQUEST``.
 
-The only module that imports TensorFlow, always in a process of its own: it costs seconds, and half a gigabyte.
-Usage: ``conversion MODEL.keras TRAIN.npz OUTPUT_DIRECTORY SEED CLASSES``.
+Always in a process of its own: it imports TensorFlow, which costs seconds and half a gigabyte, and reads files that
+nobody vouches for.
 """
 
+import dataclasses
 import json
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from services.artifact_builder.inputs.problems import ModelError, first_line, unknown_operators
+from services.artifact_builder.inputs.quantised import named_islands, not_quantised
+from services.artifact_builder.inputs.representative import Representative, RowsError, representative
+from shared.releases.model_formats import ModelFormat
+
+REQUEST_FILE: Final = "request.json"
 FLOAT32_FILE: Final = "float32.tflite"
 INT8_FILE: Final = "int8.tflite"
-RECIPE_FILE: Final = "recipe.json"
-"""A `shared.releases.release.Recipe`."""
+SOURCE_FILE: Final = "source"
+"""The model that was given, in canonical form; only where reading it took a heavy package."""
+RESULT_FILE: Final = "result.json"
+"""``{"recipe": Recipe, "conversion": Conversion}`` of `shared.releases.release`."""
 PROBLEM_FILE: Final = "problem.txt"
 """What is wrong with the model, in one line for its author."""
 
-REPRESENTATIVE_ROWS: Final = 500
 THREADS: Final = 1  # the bits of a quantised model depend on TensorFlow's number of threads
 
 TENSORFLOW_ENVIRONMENT: Final = {
@@ -35,86 +44,107 @@ TENSORFLOW_ENVIRONMENT: Final = {
 }
 
 
-class ModelError(ValueError):
-    """The model is not one that can be converted."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to convert. Files are relative to the process's working directory, and so is what it writes."""
+
+    model: str
+    format: ModelFormat
+    train: str
+    """The training data, .npz of x and y."""
+    seed: int
+    classes: int
+
+    def write(self, folder: Path) -> None:
+        """Write REQUEST_FILE into `folder`."""
+        (folder / REQUEST_FILE).write_text(json.dumps(dataclasses.asdict(self)), "utf-8")
 
 
-def main() -> int:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model as a function of TensorFlow, and what is to be compared and recorded of its source."""
+
+    function: Callable[..., Any]
+    canonical: Callable[[Any], bytes] | None = None
+    """From the frozen graph to the model's canonical form, where that takes a heavy package."""
+    versions: tuple[tuple[str, str], ...] = ()
+    compare: Callable[[bytes, Representative], dict[str, Any]] | None = None
+    """From the float32 .tflite and the rows to a `shared.releases.release.Parity`."""
+    notes: tuple[str, ...] = ()
+
+
+def main(arguments: list[str]) -> int:
     """Convert; return 0, or 1 with PROBLEM_FILE written."""
-    model_file, train_file, output = map(Path, sys.argv[1:4])
+    fields = json.loads(Path(arguments[0]).read_text("utf-8"))
+    request = Request(**(fields | {"format": ModelFormat(fields["format"])}))
     try:
-        convert(model_file, train_file, output, seed=int(sys.argv[4]), classes=int(sys.argv[5]))
-    except ModelError as error:
-        (output / PROBLEM_FILE).write_text(str(error), "utf-8")
+        convert(request, Path())
+    except (ModelError, RowsError) as error:
+        Path(PROBLEM_FILE).write_text(str(error), "utf-8")
         return 1
     return 0
 
 
-def convert(model_file: Path, train_file: Path, output: Path, *, seed: int, classes: int) -> None:
-    """Write FLOAT32_FILE and INT8_FILE into `output`.
+def convert(request: Request, folder: Path) -> None:
+    """Write FLOAT32_FILE, INT8_FILE, RESULT_FILE, and for some formats SOURCE_FILE, into `folder`.
 
     Raises:
         ModelError: the file cannot be loaded, its input or output is not the manifest's, or it cannot be quantised.
+        RowsError: the training data cannot calibrate it.
     """
     import keras  # noqa: PLC0415 - seconds; whoever only wants the constants above does not pay for it
     import tensorflow as tf  # noqa: PLC0415 - as above
 
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(request.seed)
     tf.config.experimental.enable_op_determinism()
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
-    with np.load(train_file, allow_pickle=False) as arrays:
-        rows = _spread(arrays["x"].astype(np.float32))
-    recipe = {"tensorflow": tf.__version__, "keras": keras.__version__, "threads": THREADS, "seed": seed}
-    (output / RECIPE_FILE).write_text(json.dumps(recipe), "utf-8")
-    model = _loaded(model_file)
-    graph = _frozen(model, rows.shape[1:], classes)
-    try:
-        (output / FLOAT32_FILE).write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert())
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([graph])
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([row[np.newaxis]] for row in rows)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-        (output / INT8_FILE).write_bytes(converter.convert())
-    except Exception as error:  # the converter raises whatever its C++ says
-        raise ModelError(
-            f"TensorFlow Lite cannot quantise the model to int8: {_first_line(error)}. "
-            "Next: use convolution, pooling, dense and activation layers that TensorFlow Lite has in int8"
-        ) from error
+    with np.load(folder / request.train, allow_pickle=False) as arrays:
+        rows = representative(arrays["x"].astype(np.float32), arrays["y"], request.train)
+    loaded = _loaded(request, folder, rows.x.shape[1:])
+    graph = _frozen(loaded.function, rows.x.shape[1:], request.classes)
+    if loaded.canonical:
+        (folder / SOURCE_FILE).write_bytes(loaded.canonical(graph))
+    float32 = _float32(graph)
+    (folder / FLOAT32_FILE).write_bytes(float32)
+    parity = loaded.compare(float32, rows) if loaded.compare else None
+    (folder / INT8_FILE).write_bytes(_int8(graph, rows))
+    versions = {"tensorflow": tf.__version__, "keras": keras.__version__, **dict(loaded.versions)}
+    result = {
+        "recipe": {**versions, "threads": THREADS, "seed": request.seed},
+        "conversion": {"parity": parity, "notes": [*loaded.notes, *rows.notes]},
+    }
+    (folder / RESULT_FILE).write_text(json.dumps(result), "utf-8")
 
 
-def _spread(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    picked: npt.NDArray[np.float32] = x[np.linspace(0, len(x) - 1, min(len(x), REPRESENTATIVE_ROWS)).astype(np.int64)]
-    return picked
+def _loaded(request: Request, folder: Path, window: tuple[int, ...]) -> Loaded:
+    from services.artifact_builder.inputs import loading  # noqa: PLC0415 - as in convert
+
+    file = folder / request.model
+    match request.format:
+        case ModelFormat.KERAS:
+            return Loaded(loading.load_keras(file))
+        case ModelFormat.SAVED_MODEL:
+            return Loaded(loading.load_saved_model(file), lambda graph: loading.canonical_saved_model(graph, window))
+        case _:
+            raise ModelError(f"{request.format} is not converted")
 
 
-def _loaded(model_file: Path) -> Any:  # noqa: ANN401 - Keras publishes no types
-    import keras  # noqa: PLC0415 - as in convert
-
-    try:
-        return keras.models.load_model(model_file, compile=False)
-    except Exception as error:  # what a file can hold wrong is without end
-        raise ModelError(
-            f"Keras cannot load the model: {_first_line(error)}. Next: save it with model.save('….keras') from layers "
-            "of Keras itself; custom layers and lambdas are code, and none is loaded"
-        ) from error
-
-
-def _frozen(model: Any, window: tuple[int, ...], classes: int) -> Any:  # noqa: ANN401 - as above
+def _frozen(function: Callable[..., Any], window: tuple[int, ...], classes: int) -> Any:  # noqa: ANN401 - no types
     """Return the model as a graph of constants for exactly one window: no shapes are left to compute on a board."""
     import tensorflow as tf  # noqa: PLC0415 - as in convert
     from tensorflow.python.framework.convert_to_constants import (  # noqa: PLC0415 - as in convert
         convert_variables_to_constants_v2,
     )
 
-    function = tf.function(lambda x: model(x, training=False))
     try:
-        concrete = function.get_concrete_function(tf.TensorSpec([1, *window], tf.float32))
+        concrete = tf.function(function).get_concrete_function(tf.TensorSpec([1, *window], tf.float32))
+    except ModelError:
+        raise
     except Exception as error:  # TensorFlow wraps what the layers say in many ways
         raise ModelError(
-            f"the model takes {getattr(model, 'input_shape', 'another input')}, the training data has windows of "
-            f"{window}: {_first_line(error)}. Next: make both agree with input.shape in edgeloop.yaml"
+            f"the model does not take the training data's windows of {window}: {first_line(error)}. "
+            "Next: make both agree with input.shape in edgeloop.yaml"
         ) from error
     outputs = concrete.outputs
     if len(outputs) != 1 or tuple(outputs[0].shape) != (1, classes):
@@ -126,10 +156,52 @@ def _frozen(model: Any, window: tuple[int, ...], classes: int) -> Any:  # noqa: 
     return convert_variables_to_constants_v2(concrete)
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _float32(graph: Any) -> bytes:  # noqa: ANN401 - as above
+    import tensorflow as tf  # noqa: PLC0415 - as in convert
+
+    try:
+        return bytes(tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert())
+    except Exception as error:  # the converter raises whatever its C++ says
+        what = unknown_operators(error)
+        found = f"it has no operator for {what}" if what else first_line(error)
+        raise ModelError(
+            f"TensorFlow Lite cannot convert the model: {found}. "
+            "Next: use convolution, pooling, dense and activation layers that TensorFlow Lite has"
+        ) from error
+
+
+def _int8(graph: Any, rows: Representative) -> bytes:  # noqa: ANN401 - as above
+    """Return the full-int8 model; weights of convolutions have a scale for every channel, as is the default."""
+    import tensorflow as tf  # noqa: PLC0415 - as in convert
+
+    def converter(*kernels: Any) -> Any:  # noqa: ANN401 - as above
+        made = tf.lite.TFLiteConverter.from_concrete_functions([graph])
+        made.optimizations = [tf.lite.Optimize.DEFAULT]
+        made.representative_dataset = lambda: ([row[np.newaxis]] for row in rows.x)
+        made.target_spec.supported_ops = list(kernels)
+        made.inference_input_type = made.inference_output_type = tf.int8
+        return made
+
+    try:
+        int8 = bytes(converter(tf.lite.OpsSet.TFLITE_BUILTINS_INT8).convert())
+    except Exception as error:  # as in _float32
+        # Allowed to fall back, the converter shows where it would: what it says itself names no tensor.
+        try:
+            mixed = converter(tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS).convert()
+        except Exception:  # noqa: BLE001 - as above; the first error is the one to report
+            mixed = b""
+        islands = named_islands(mixed)
+        raise ModelError(
+            not_quantised(islands)
+            if islands
+            else f"TensorFlow Lite cannot quantise the model to int8: {first_line(error)}. "
+            "Next: use convolution, pooling, dense and activation layers that TensorFlow Lite has in int8"
+        ) from error
+    if islands := named_islands(int8):
+        raise ModelError(not_quantised(islands))
+    return int8
 
 
 if __name__ == "__main__":
     os.environ.update(TENSORFLOW_ENVIRONMENT)
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -93,6 +93,14 @@ def test_a_model_without_an_output_for_each_label_fails() -> None:
     assert checks(narrow)["output-classes"].outcome is CheckOutcome.FAILED
 
 
+def test_a_model_that_was_int8_from_the_start_passes_and_says_what_was_not_judged() -> None:
+    found = answers(int8_wrong=5)
+    judged = checks(Answers(found.labels, found.int8, None, GOLDEN))
+    assert passes(judged.values())
+    assert "is not judged" in judged["float32-reference"].detail
+    assert not {"accuracy-loss", "int8-float32-agreement"} & set(judged)
+
+
 def test_another_golden_output_fails() -> None:
     assert checks(answers(), golden=b"\x10\x20\x31")["golden-vector"].outcome is CheckOutcome.FAILED
 

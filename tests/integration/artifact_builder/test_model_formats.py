@@ -1,0 +1,128 @@
+"""Every format of models, from a step or a file of the repository to int8: TensorFlow's own process included."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.artifact_builder import steps
+from services.artifact_builder.errors import AuthorError
+from services.artifact_builder.steps import Converted, Prepared, Site
+from services.artifact_builder.tools import Tools
+from shared.releases.datasets import Dataset, read_dataset, write_dataset
+from shared.releases.manifest import Manifest
+from shared.releases.manifest_loader import parse_manifest
+from shared.releases.model_formats import ModelFormat
+
+DATA = Path(__file__).parents[2] / "data"
+MANIFEST = """
+version: 1
+name: Gestures
+labels: [up, down, still]
+input: {{shape: [20, 3], minimum: -9, maximum: 9}}
+data:
+  train: {{path: train.npz}}
+  test: {{path: data/test.npz, role: expanded}}
+  more: [{{path: made.npz, role: synthetic}}]
+model: {model}
+boards: [cortex-m4]
+gates: {{accuracy: 0.5}}
+"""
+EXPORT = """
+import os
+import keras
+from keras import layers
+keras.utils.set_random_seed(int(os.environ["EDGELOOP_SEED"]))
+assert sorted(os.listdir(os.environ["EDGELOOP_DATA_DIR"])) == ["data", "made.npz", "train.npz"]
+model = keras.Sequential([
+    layers.Input((20, 3)), layers.Conv1D(4, 3, activation="relu"), layers.GlobalAveragePooling1D(), layers.Dense(3),
+])
+model.export(os.environ["EDGELOOP_OUTPUT_DIR"] + "/saved", verbose=False)
+"""
+
+
+def manifest(model: dict[str, Any]) -> Manifest:
+    return parse_manifest(MANIFEST.format(model=json.dumps(model)))
+
+
+def checkout(folder: Path, files: dict[str, bytes]) -> Site:
+    """Make a repository whose datasets are its own files."""
+    rng = np.random.default_rng(4)
+    for name in ("train.npz", "data/test.npz", "made.npz"):
+        rows = Dataset(
+            rng.normal(0, 1, (90, 20, 3)).astype(np.float32), np.arange(90) % 3, np.full(90, name, dtype="<U20")
+        )
+        path = folder / "checkout" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(write_dataset(rows))
+    for name, data in files.items():
+        (folder / "checkout" / name).write_bytes(data)
+    return Site(folder / "checkout", folder)
+
+
+async def built(site: Site, declared: Manifest, tools: Tools) -> tuple[Prepared, Converted]:
+    prepared = await steps.prepare(declared, site, (), tools)
+    return prepared, await steps.convert(await steps.train(declared, site, tools), prepared, declared, site, tools)
+
+
+@pytest.mark.slow
+async def test_a_saved_model_from_a_step_gives_the_same_bytes_twice(tools: Tools, tmp_path: Path) -> None:
+    declared = manifest({"train": {"command": ["python", "train.py"]}, "path": "saved/"})
+    results = [
+        (await built(checkout(tmp_path / name, {"train.py": EXPORT.encode()}), declared, tools))[1] for name in "ab"
+    ]
+    assert results[0] == results[1]
+    assert results[0].source.format is ModelFormat.SAVED_MODEL
+    assert results[0].float32
+    assert results[0].recipe is not None
+
+
+async def test_a_model_that_is_int8_already_is_taken_as_it_is(tools: Tools, tmp_path: Path) -> None:
+    model = (DATA / "gestures" / "int8.tflite").read_bytes()
+    site = checkout(tmp_path, {"gestures.tflite": model})
+    prepared, converted = await built(site, manifest({"file": "gestures.tflite"}), tools)
+    assert (converted.int8, converted.source.data, converted.float32, converted.recipe) == (model, model, None, None)
+    assert list(prepared.files) == ["train", "test", "made.npz"]
+    assert len(read_dataset(prepared.files["made.npz"])) == 90
+
+
+async def test_a_float_tflite_is_refused(tools: Tools, tmp_path: Path) -> None:
+    site = checkout(tmp_path, {"m.tflite": (DATA / "gestures" / "float32.tflite").read_bytes()})
+    with pytest.raises(AuthorError, match="is a float model"):
+        await built(site, manifest({"file": "m.tflite"}), tools)
+
+
+async def test_a_dataset_that_the_repository_lacks_is_named(tools: Tools, tmp_path: Path) -> None:
+    site = checkout(tmp_path, {})
+    (site.checkout / "made.npz").unlink()
+    with pytest.raises(AuthorError, match=r"data\.more\[0\]\.path: the repository has no made\.npz"):
+        await steps.prepare(manifest({"file": "m.tflite"}), site, (), tools)
+
+
+async def test_a_finished_model_cannot_be_retrained(tools: Tools, tmp_path: Path) -> None:
+    site = checkout(tmp_path, {})
+    field = (site.checkout / "train.npz").read_bytes()
+    with pytest.raises(AuthorError, match=r"model\.file \(m\.tflite\) is a finished model"):
+        await steps.prepare(manifest({"file": "m.tflite"}), site, [field], tools)
+
+
+async def test_without_a_preparation_the_training_is_told_of_production_data(tools: Tools, tmp_path: Path) -> None:
+    code = b"import os; raise SystemExit(str(os.listdir(os.environ['EDGELOOP_PRODUCTION_DIR'])))"
+    site = checkout(tmp_path, {"train.py": code})
+    declared = manifest({"train": {"command": ["python", "train.py"]}})
+    await steps.prepare(declared, site, [(site.checkout / "train.npz").read_bytes()], tools)
+    with pytest.raises(AuthorError) as caught:
+        await steps.train(declared, site, tools)
+    assert list(caught.value.last_lines) == ["['0000.npz']"]
+
+
+async def test_a_folder_is_no_file_and_a_file_no_folder(tools: Tools, tmp_path: Path) -> None:
+    site = checkout(tmp_path, {"saved": b"x"})
+    (site.checkout / "m.onnx").mkdir()
+    for name in ("saved/", "m.onnx"):
+        with pytest.raises(AuthorError, match=f"the repository has no {name}"):
+            await steps.train(manifest({"file": name}), site, tools)
+    shutil.rmtree(site.checkout)
