@@ -39,7 +39,8 @@ struct el_requantisation {
 };
 
 /* `bias` already holds -input_zero_point * sum(weights), so that sums run over plain inputs. Padding counts as
- * input_zero_point. Weights are OHWI; `groups` splits input and output channels alike. */
+ * input_zero_point. `groups` splits input and output channels alike. Weights are OHWI with the channels of a group in
+ * pairs, as matrix.h says. */
 struct el_conv2d {
     struct el_shape input;
     struct el_shape output;
@@ -64,8 +65,10 @@ struct el_depthwise_conv2d {
     struct el_requantisation requantisation;
 };
 void el_depthwise_conv2d(const struct el_depthwise_conv2d *layer, const int8_t *input, int8_t *output);
+/* For windows of 3 x 3 that are not dilated. */
+void el_depthwise_conv2d_3x3(const struct el_depthwise_conv2d *layer, const int8_t *input, int8_t *output);
 
-/* `rows` inputs of `depth` values each. Weights are units x depth. */
+/* `rows` inputs of `depth` values each. Weights are units x depth with the units in pairs, as matrix.h says. */
 struct el_fully_connected {
     int32_t rows;
     int32_t depth;

@@ -1,6 +1,7 @@
 """Lowering of the operators with weights, and of pooling, which moves a window as they do."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.artifact_builder.codegen.graph import Operator, Tensor
 from services.artifact_builder.codegen.layers import Layer
@@ -16,6 +17,21 @@ from services.artifact_builder.codegen.quantisation import (
 )
 
 _SAME = 0
+_DEPTH_STEP = 4
+"""EL_DEPTH_STEP of the kernels."""
+
+
+def channel_pairs(weights: NDArray[np.int8], groups: int = 1) -> NDArray[np.int8]:
+    """Interleave weights of shape (channels, depth) as `firmware/kernels/matrix.h` wants them.
+
+    Values of two channels of a group take turns: a0 b0 a1 b1 and so on. What lacks to an even number of channels and
+    to a depth that is a multiple of 4 is filled with zeros.
+    """
+    channels, depth = weights.shape[0] // groups, weights.shape[1]
+    split = weights.reshape(groups, channels, depth)
+    padded = np.pad(split, ((0, 0), (0, channels % 2), (0, -depth % _DEPTH_STEP)))
+    pairs = padded.reshape(groups, -1, 2, padded.shape[2]).swapaxes(2, 3)
+    return np.ascontiguousarray(pairs)
 
 
 def lower_conv_2d(operator: Operator) -> Layer:
@@ -47,7 +63,7 @@ def lower_conv_2d(operator: Operator) -> Layer:
             "requantisation": fields,
         },
         arrays={
-            "weights": weights,
+            "weights": channel_pairs(weights.reshape(channels, -1), groups),
             "bias": folded_bias(operator, bias, weights, source.zero_point),
             **arrays,
         },
@@ -68,14 +84,17 @@ def lower_depthwise_conv_2d(operator: Operator) -> Layer:
     fields, arrays = requantisation(
         double_product_multipliers(scales, source, output), output, activation_range(operator, output)
     )
+    window = _window(operator, source, output, filters.shape[1], filters.shape[2])
+    sizes = (window["height"], window["width"], window["dilation_height"], window["dilation_width"])
     return Layer(
-        kernel="el_depthwise_conv2d",
+        kernel="el_depthwise_conv2d_3x3" if sizes == (3, 3, 1, 1) else "el_depthwise_conv2d",
+        struct="el_depthwise_conv2d",
         inputs=(source,),
         output=output,
         fields={
             "input": _shape(source),
             "output": _shape(output),
-            "window": _window(operator, source, output, filters.shape[1], filters.shape[2]),
+            "window": window,
             "depth_multiplier": channels // source.shape[3],
             "input_zero_point": source.zero_point,
             "requantisation": fields,
@@ -116,7 +135,7 @@ def lower_fully_connected(operator: Operator) -> Layer:
         output=output,
         fields={"rows": rows, "depth": depth, "units": units, "requantisation": fields},
         arrays={
-            "weights": weights,
+            "weights": channel_pairs(weights),
             "bias": folded_bias(operator, bias, weights, source.zero_point),
             **arrays,
         },

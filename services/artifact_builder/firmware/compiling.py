@@ -33,6 +33,7 @@ _COMMON_FLAGS = (
     # The arithmetic is int32 modulo 2^32, as the reference's is in effect.
     "-fwrapv",
     "-fno-builtin",
+    "-fomit-frame-pointer",
     "-Wl,--gc-sections",
     "-Wl,--build-id=none",
     "-Wl,--strip-debug",

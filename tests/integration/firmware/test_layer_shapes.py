@@ -4,7 +4,7 @@ Models are put together as flatbuffers here, because a converter would choose th
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flatbuffers
@@ -164,6 +164,63 @@ _LAYERS = {
 }
 
 
+def _pointwise(channels: int, outputs: int, height: int = 3, width: int = 3) -> Layer:
+    shape = (1, height, width)
+    return Layer("CONV_2D", "Conv2D", _window(), (*shape, channels), (*shape, outputs), (outputs, 1, 1, channels))
+
+
+def _depthwise(  # noqa: PLR0917 - a shape has as many sizes
+    channels: int, height: int, width: int, stride: int = 1, padding: int = _SAME, multiplier: int = 1
+) -> Layer:
+    size = [-(-length // stride) if padding == _SAME else (length - 3) // stride + 1 for length in (height, width)]
+    window = _window(padding=padding, depthMultiplier=multiplier, strideH=stride, strideW=stride)
+    made = channels * multiplier
+    return Layer(
+        "DEPTHWISE_CONV_2D", "DepthwiseConv2D", window, (1, height, width, channels), (1, *size, made),
+        (1, 3, 3, made), 3,
+    )  # fmt: skip
+
+
+def _dense(rows: int, depth: int, units: int) -> Layer:
+    return Layer("FULLY_CONNECTED", "FullyConnected", {"keepNumDims": True}, (1, rows, depth), (1, rows, units),
+                 (units, depth), -1, version=5)  # fmt: skip
+
+
+# Kernels take four pixels, two channels and four values at a time, and hold a window's values in chunks of 256.
+_BLOCKS = {
+    **{f"pointwise, {n} to {10 - n} channels": _pointwise(n, 10 - n) for n in (1, 2, 5, 7)},
+    **{f"pointwise, {n} pixels": _pointwise(8, 6, 1, n) for n in (1, 2, 3, 5)},
+    **{f"dense, {rows} rows of {depth}": _dense(rows, depth, 7) for rows, depth in ((1, 257), (2, 6), (5, 255))},
+    "pointwise, more channels than a tile": _pointwise(12, 67),
+    "pointwise, deeper than a chunk": _pointwise(516, 35, 2, 3),
+    "window deeper than a chunk": Layer(
+        "CONV_2D", "Conv2D", _window(padding=_SAME), (1, 5, 5, 37), (1, 5, 5, 34), (34, 3, 3, 37)
+    ),
+    "a window's row longer than a chunk": Layer(
+        "CONV_2D", "Conv2D", _window(padding=_SAME, strideW=2), (1, 2, 9, 131), (1, 2, 5, 3), (3, 2, 5, 131)
+    ),
+    "groups deeper than a chunk": Layer(
+        "CONV_2D", "Conv2D", _window(padding=_SAME), (1, 4, 4, 66), (1, 4, 4, 6), (6, 3, 3, 33), version=6
+    ),
+    "groups of one": Layer(
+        "CONV_2D", "Conv2D", _window(padding=_SAME), (1, 4, 5, 6), (1, 4, 5, 6), (6, 3, 3, 1), version=6
+    ),
+    **{f"depthwise 3x3, {n} wide": _depthwise(3, 4, n) for n in (1, 2, 3, 6)},
+    **{f"depthwise 3x3, stride 2, {n} wide": _depthwise(3, n + 1, n, 2) for n in (2, 5, 6)},
+    "depthwise 3x3, valid": _depthwise(5, 5, 6, padding=_VALID),
+    "depthwise 3x3, valid, stride 3": _depthwise(2, 9, 11, 3, _VALID),
+    "depthwise 3x3, a multiplier": _depthwise(3, 5, 5, multiplier=3),
+    "depthwise 3x3, more rows than a tile": _depthwise(2, 31, 6),
+    "depthwise 3x3, more columns than a tile": _depthwise(1, 3, 131),
+    "depthwise 3x3, more columns than a tile, stride 2": _depthwise(1, 5, 253, 2),
+    "depthwise 3x3, strides apart": Layer(
+        "DEPTHWISE_CONV_2D", "DepthwiseConv2D", _window(padding=_SAME, depthMultiplier=1, strideH=1, strideW=5),
+        (1, 5, 17, 2), (1, 5, 4, 2), (1, 3, 3, 2), 3, version=3,
+    ),
+}  # fmt: skip
+_LAYERS |= _BLOCKS
+
+
 class _Maker:
     """Collects tensors, and packs them with one operator."""
 
@@ -215,7 +272,8 @@ class _Maker:
         return bytes(builder.Output())
 
 
-def _model(layer: Layer, rng: np.random.Generator) -> bytes:
+def _model(layer: Layer, rng: np.random.Generator, *, extreme: bool = False) -> bytes:
+    """Return the layer as a model; an extreme one has weights of -128 alone, and outputs that they do not saturate."""
     maker = _Maker()
     input_scale = layer.input_scale or float(np.float32(rng.uniform(0.01, 0.2)))
     input_zero = int(rng.integers(-128, 128))
@@ -226,6 +284,8 @@ def _model(layer: Layer, rng: np.random.Generator) -> bytes:
             float(x) for x in rng.uniform(0.002, 0.02, 1 if layer.scale_axis < 0 else channels).astype(np.float32)
         ]
         weights = rng.integers(-127, 128, layer.weights).astype(np.int8)
+        if extreme:
+            weights = np.full(layer.weights, -128, np.int8)
         inputs.append(maker.constant(weights, scales, max(layer.scale_axis, 0)))
         bias = rng.integers(-2000, 2000, channels).astype(np.int32)
         inputs.append(maker.constant(bias, [input_scale * scale for scale in scales]) if layer.bias else -1)
@@ -243,6 +303,45 @@ def _rows(size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int8]]:
     yield np.full(size, 127, np.int8)
     for _ in range(_ROWS - 2):
         yield rng.integers(-128, 128, size).astype(np.int8)
+
+
+@pytest.mark.parametrize("board", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize(
+    "name", ["pointwise, deeper than a chunk", "window deeper than a chunk", "dense, 1 rows of 257"]
+)
+def test_products_of_the_most_negative_values_do_not_overflow(
+    name: str, board: str, make_image: Images, tflm: Reference
+) -> None:
+    rng = np.random.default_rng(7)
+    layer = replace(_LAYERS[name], output_scale=9.0, output_zero_point=-100, input_scale=0.05)
+    model = _model(layer, rng, extreme=True)
+    size = int(np.prod(layer.input))
+    rows = np.stack([np.full(size, -128), np.full(size, 127), rng.choice([-128, 127], size)]).astype(np.int8)
+    emulated = boot_unicorn(make_image(model, board), image_board(board))
+    assert [emulated.infer(row.tobytes()).output for row in rows] == tflm(model, rows)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pointwise, 7 to 3 channels",
+        "pointwise, more channels than a tile",
+        "window deeper than a chunk",
+        "groups deeper than a chunk",
+        "groups of one",
+        "dense, 5 rows of 255",
+        "conv same, odd stride",
+        "conv dilated both ways",
+        "depthwise 3x3, a multiplier",
+    ],
+)
+def test_one_layer_matches_without_the_dsp_extension(name: str, make_image: Images, tflm: Reference) -> None:
+    rng = np.random.default_rng(len(name))
+    layer = _LAYERS[name]
+    model = _model(layer, rng)
+    row = rng.integers(-128, 128, (1, int(np.prod(layer.input)))).astype(np.int8)
+    board = boot_unicorn(make_image(model, "cortex-m0plus"), image_board("cortex-m0plus"))
+    assert [board.infer(row[0].tobytes()).output] == tflm(model, row)
 
 
 @pytest.mark.parametrize("name", _LAYERS)

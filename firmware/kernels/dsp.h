@@ -1,0 +1,64 @@
+/* The instructions of Arm's DSP extension that C has no operator for. Cortex-M4, M7 and M33 have it. */
+#ifndef EDGELOOP_DSP_H
+#define EDGELOOP_DSP_H
+
+#if defined(__ARM_FEATURE_DSP)
+
+#define EL_DSP 1
+
+#include <arm_acle.h>
+#include <stdint.h>
+
+/* Four bytes from anywhere. Never merged into a wider load, which would have to be aligned. */
+static inline int32_t el_word_at(const void *from)
+{
+    int32_t word;
+    __builtin_memcpy(&word, from, sizeof word);
+    return word;
+}
+
+/* Bytes 0 and 2, or 1 and 3, as two halfwords. */
+static inline int32_t el_even_bytes(int32_t word)
+{
+    return __sxtb16(word);
+}
+
+static inline int32_t el_odd_bytes(int32_t word)
+{
+    int32_t halves;
+    __asm("sxtb16 %0, %1, ror #8" : "=r"(halves) : "r"(word));
+    return halves;
+}
+
+/* The lower halfwords of both, or the upper ones. */
+static inline int32_t el_lower_halves(int32_t low, int32_t high)
+{
+    return (int32_t)(((uint32_t)low & 0xFFFFu) | (uint32_t)high << 16);
+}
+
+static inline int32_t el_upper_halves(int32_t low, int32_t high)
+{
+    return (int32_t)((uint32_t)low >> 16 | ((uint32_t)high & 0xFFFF0000u));
+}
+
+/* a + (a * b + 2^31 >> 32), in 64 bits. */
+static inline int32_t el_add_product_high(int32_t a, int32_t b)
+{
+    int32_t sum;
+    __asm("smmlar %0, %1, %2, %1" : "=r"(sum) : "r"(a), "r"(b));
+    return sum;
+}
+
+/* x / 2, rounded down, held to int8. */
+static inline int8_t el_half_to_int8(int32_t x)
+{
+    int32_t held;
+    __asm("ssat %0, #8, %1, asr #1" : "=r"(held) : "r"(x));
+    return (int8_t)held;
+}
+
+#else
+#define EL_DSP 0
+#endif
+
+#endif
