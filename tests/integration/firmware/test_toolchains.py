@@ -144,22 +144,12 @@ def test_the_sources_compile_without_a_warning(model: GeneratedModel, build: Com
         assert done.stderr == ""
 
 
-@pytest.mark.parametrize("toolchain", Toolchain)
 @pytest.mark.parametrize("name", image_boards())
 @pytest.mark.usefixtures("qemu")
-def test_qemu_boots_the_elf_as_it_is(
-    name: str,
-    toolchain: Toolchain,
-    model: GeneratedModel,
-    build: Compile,
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-) -> None:
-    if toolchain is Toolchain.GCC:
-        request.getfixturevalue("gcc")
+def test_qemu_boots_the_elf_as_it_is(name: str, model: GeneratedModel, build: Compile, tmp_path: Path) -> None:
     board = image_board(name)
     elf = tmp_path / "firmware.elf"
-    elf.write_bytes(build(model, board, toolchain).elf)
+    elf.write_bytes(build(model, board).elf)
     emulation = board.emulation
     machine = ["-M", emulation.qemu_machine, "-cpu", emulation.qemu_cpu, "-kernel", str(elf)]
     command = ["qemu-system-arm", *machine, "-display", "none", "-monitor", "none", "-serial", "stdio"]
