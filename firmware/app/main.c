@@ -1,6 +1,6 @@
 /*
  * The device under test of MLPerf Tiny: ASCII commands that end in '%', replies that end in "m-ready".
- * Beyond the reference grammar: info, db bin, output and stack.
+ * Beyond the reference grammar: info, db bin, output, reset and stack. Several inputs or outputs are one sequence of bytes.
  */
 #include "model.h"
 #include "release.h"
@@ -45,25 +45,14 @@ static void show_lap(uint32_t ticks)
     line_with_number("m-lap-us-", ticks / TIMER_TICKS_PER_US);
 }
 
-/* (value - zero point) * scale in rounded thousandths, held to what int32 can say. */
-static int32_t output_milli(int8_t value)
-{
-    const int64_t scaled = ((value - MODEL_OUTPUT_ZERO_POINT) * (int64_t)MODEL_OUTPUT_SCALE_MILLI_Q16 + (1 << 15)) >> 16;
-    if (scaled > INT32_MAX) {
-        return INT32_MAX;
-    }
-    return scaled < -INT32_MAX ? -INT32_MAX : (int32_t)scaled;
-}
-
 static void show_results(void)
 {
-    const int8_t *output = model_output();
     text_write("m-results-[");
-    for (uint32_t i = 0; i < MODEL_OUTPUT_BYTES; i++) {
+    for (uint32_t i = 0; i < MODEL_OUTPUT_ELEMENTS; i++) {
         if (i != 0) {
             uart_write(',');
         }
-        text_write_milli(output_milli(output[i]));
+        text_write_milli(model_output_milli(i));
     }
     line("]");
 }
@@ -226,7 +215,8 @@ static void show_help(void)
     line("db print N O%   show N bytes of the input from offset O");
     line("infer N W%      run W warm-ups and N inferences");
     line("results%        last output, dequantised");
-    line("output%         last output, int8 as hexadecimal digits");
+    line("output%         last output, its bytes as hexadecimal digits");
+    line("reset%          forget what earlier inferences left");
     line("stack%          stack bytes that were ever used");
 }
 
@@ -268,6 +258,8 @@ static void obey(char *command)
         after_inference(show_results);
     } else if (words_equal(word, "output")) {
         after_inference(show_output);
+    } else if (words_equal(word, "reset")) {
+        model_reset();
     } else if (words_equal(word, "stack")) {
         show_stack();
     } else if (words_equal(word, "help")) {

@@ -161,4 +161,105 @@ struct el_softmax {
 };
 void el_softmax(const struct el_softmax *layer, const int8_t *input, int8_t *output);
 
+/* A slope that is a tensor, for values below zero. The slope is repeated like an operand. */
+struct el_prelu {
+    int32_t size;
+    int32_t slope_size;
+    int32_t input_offset;
+    int32_t slope_offset;
+    int32_t output_offset;
+    int32_t multiplier_above;
+    int32_t shift_above;
+    int32_t multiplier_below;
+    int32_t shift_below;
+};
+void el_prelu(const struct el_prelu *layer, const int8_t *input, const int8_t *slope, int8_t *output);
+
+/* The larger or the smaller of two values that have one scale. */
+struct el_extremum {
+    int32_t size;
+    int32_t a_size;
+    int32_t b_size;
+};
+void el_maximum(const struct el_extremum *layer, const int8_t *a, const int8_t *b, int8_t *output);
+void el_minimum(const struct el_extremum *layer, const int8_t *a, const int8_t *b, int8_t *output);
+
+void el_reduce_min(const struct el_reduce *layer, const int8_t *input, int8_t *output);
+
+/* Where along the middle one of three dimensions the extreme value is, as int32. The first of equal ones counts. */
+struct el_arg_extremum {
+    int32_t outer;
+    int32_t length;
+    int32_t inner;
+};
+void el_arg_max(const struct el_arg_extremum *layer, const int8_t *input, int8_t *output);
+void el_arg_min(const struct el_arg_extremum *layer, const int8_t *input, int8_t *output);
+
+/* Copies runs of bytes in any order: transposes, slices, joins, repeats (stride 0) and reflects (stride below 0). */
+#define EL_REARRANGE_LOOPS 4
+struct el_rearrange {
+    int32_t run_bytes;
+    int32_t count[EL_REARRANGE_LOOPS];
+    int32_t read_first;
+    int32_t read_stride[EL_REARRANGE_LOOPS];
+    int32_t write_first;
+    int32_t write_stride[EL_REARRANGE_LOOPS];
+};
+void el_rearrange(const struct el_rearrange *layer, const int8_t *input, int8_t *output);
+
+/* rows[y] and columns[x] are the input's pixel for the output's. */
+struct el_resize_nearest {
+    int32_t output_height;
+    int32_t output_width;
+    int32_t input_width;
+    int32_t channels;
+    const int32_t *rows;
+    const int32_t *columns;
+};
+void el_resize_nearest(const struct el_resize_nearest *layer, const int8_t *input, int8_t *output);
+
+/* At a model's edges. Tensors of wider types lie in the same bytes, aligned to 4, little-endian. */
+struct el_quantise {
+    int32_t size;
+    float scale;
+    int32_t zero_point;
+    int32_t minimum;
+    int32_t maximum;
+};
+void el_quantise_to_int8(const struct el_quantise *layer, const int8_t *input, int8_t *output);
+void el_quantise_to_int16(const struct el_quantise *layer, const int8_t *input, int8_t *output);
+
+struct el_dequantise {
+    int32_t size;
+    float scale;
+    int32_t zero_point;
+};
+void el_dequantise_int8(const struct el_dequantise *layer, const int8_t *input, int8_t *output);
+void el_dequantise_uint8(const struct el_dequantise *layer, const int8_t *input, int8_t *output);
+void el_dequantise_int16(const struct el_dequantise *layer, const int8_t *input, int8_t *output);
+
+struct el_requantise_types {
+    int32_t size;
+    int32_t input_zero_point;
+    int32_t output_zero_point;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t minimum;
+    int32_t maximum;
+};
+void el_requantise_uint8_to_int8(const struct el_requantise_types *layer, const int8_t *input, int8_t *output);
+void el_requantise_int8_to_uint8(const struct el_requantise_types *layer, const int8_t *input, int8_t *output);
+void el_requantise_int16_to_int8(const struct el_requantise_types *layer, const int8_t *input, int8_t *output);
+void el_requantise_int8_to_int16(const struct el_requantise_types *layer, const int8_t *input, int8_t *output);
+
+/* (value - zero_point) * scale in rounded thousandths, held to int32; `scale_milli` has 16 fractional bits. */
+int32_t el_milli_int8(const int8_t *tensor, uint32_t element, int32_t zero_point, int64_t scale_milli);
+int32_t el_milli_uint8(const int8_t *tensor, uint32_t element, int32_t zero_point, int64_t scale_milli);
+int32_t el_milli_int16(const int8_t *tensor, uint32_t element, int32_t zero_point, int64_t scale_milli);
+int32_t el_milli_int32(const int8_t *tensor, uint32_t element, int32_t zero_point, int64_t scale_milli);
+int32_t el_milli_float32(const int8_t *tensor, uint32_t element);
+
+void el_copy(int8_t *to, const int8_t *from, int32_t bytes);
+void el_set(int8_t *to, int8_t value, int32_t bytes);
+
 #endif

@@ -1,20 +1,38 @@
 """From an int8 .tflite model to readable C that gives the bits of TensorFlow Lite for Microcontrollers."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from services.artifact_builder.codegen import c_source
 from services.artifact_builder.codegen.errors import MalformedModelError, UnsupportedModelError
-from services.artifact_builder.codegen.graph import Graph, Operator, Tensor
-from services.artifact_builder.codegen.layers import Layer
-from services.artifact_builder.codegen.lowering import ALIASES, lower, require_kernel
-from services.artifact_builder.codegen.planner import Lifetime, Plan, plan_arena
-from services.artifact_builder.codegen.quantisation import activation_tensor
+from services.artifact_builder.codegen.graph import ElementType, Tensor
+from services.artifact_builder.codegen.lowering import require_kernel
+from services.artifact_builder.codegen.program import Program, compose, interface_offsets
 from services.artifact_builder.codegen.reader import read_graph
 from shared.releases.release import Quantisation
 
-__all__ = ["GeneratedModel", "MalformedModelError", "UnsupportedModelError", "generate", "require_supported"]
+__all__ = [
+    "GeneratedModel",
+    "MalformedModelError",
+    "ModelTensor",
+    "UnsupportedModelError",
+    "generate",
+    "require_supported",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTensor:
+    """An input or an output of a model."""
+
+    name: str
+    type: ElementType
+    shape: tuple[int, ...]
+    offset_bytes: int
+    """From model_input() or model_output() on."""
+    size_bytes: int
+    quantisation: Quantisation | None
+    """None for numbers that stand for themselves: float32, and int32 indices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +46,21 @@ class GeneratedModel:
     weights_bytes: int
     """Constant arrays: weights, biases, multipliers, tables."""
     input_bytes: int
+    """All inputs, one after the other."""
     output_bytes: int
     input: Quantisation
+    """Of the first input; scale 1 and zero point 0 where it has none."""
     output: Quantisation
     macs: int
     """Multiply-accumulates of one inference, in layers with weights."""
     layers: int
+    """Functions that are called; operators that only give bytes another shape are none."""
+    inputs: tuple[ModelTensor, ...] = ()
+    outputs: tuple[ModelTensor, ...] = ()
+    state_bytes: int = 0
+    """What is kept between inferences, outside the arena."""
+    operators: tuple[str, ...] = ()
+    """Names of the operators that run, each once, in alphabetical order."""
 
 
 def require_supported(tflite: bytes) -> None:
@@ -54,117 +81,81 @@ def generate(tflite: bytes) -> GeneratedModel:
         MalformedModelError: the bytes are not a whole model.
         UnsupportedModelError: the kernels lack something; the message names the operator and the tensor.
     """
-    graph = read_graph(tflite)
-    layers, roots = _lower_all(graph)
-    source, result = _root(roots, graph.input), _root(roots, graph.output)
-    plan, order = _plan(layers, source, result)
-    offsets = dict(zip(order, plan.offsets, strict=True))
-    names = c_source.layer_names(layers)
-    arrays = list(c_source.constants(layers, names))
+    program = compose(read_graph(tflite))
+    names = c_source.step_names(program.steps)
+    constants = c_source.Constants()
+    source = c_source.model_source(program, names, constants)
+    inputs, outputs = _ends(program.inputs), _ends(program.outputs)
+    state_bytes = sum(variable.tensor.size_bytes for variable in program.variables)
     return GeneratedModel(
         sources={
-            "model.h": c_source.model_header(_facts(graph, plan.arena_bytes)),
-            "model.c": c_source.model_source(layers, names, offsets, (offsets[source.index], offsets[result.index])),
-            "weights.h": c_source.weights_header(arrays),
-            "weights.c": c_source.weights_source(arrays),
+            "model.h": c_source.model_header(program, _facts(program, inputs, outputs, state_bytes)),
+            "model.c": source,
+            "weights.h": c_source.weights_header(constants),
+            "weights.c": c_source.weights_source(constants),
         },
-        arena_bytes=plan.arena_bytes,
-        weights_bytes=sum(values.nbytes for _, values in arrays),
-        input_bytes=graph.input.size,
-        output_bytes=graph.output.size,
-        input=Quantisation(scale=graph.input.scale, zero_point=graph.input.zero_point),
-        output=Quantisation(scale=graph.output.scale, zero_point=graph.output.zero_point),
-        macs=sum(layer.macs for layer in layers),
-        layers=len(layers),
+        arena_bytes=program.arena_bytes,
+        weights_bytes=constants.size_bytes,
+        input_bytes=_size_bytes(inputs),
+        output_bytes=_size_bytes(outputs),
+        input=_first_quantisation(inputs),
+        output=_first_quantisation(outputs),
+        macs=sum(layer.macs for step in program.steps for layer in step.layers),
+        layers=len(program.steps),
+        inputs=inputs,
+        outputs=outputs,
+        state_bytes=state_bytes,
+        operators=tuple(sorted({step.operator.name for step in program.steps})),
     )
 
 
-def _lower_all(graph: Graph) -> tuple[list[Layer], dict[int, Tensor]]:
-    """Lower what the output depends on. The second result maps an alias to the tensor whose bytes it shares."""
-    operators = _needed(graph)
-    roots: dict[int, Tensor] = {}
-    known = {graph.input.index}
-    layers: list[Layer] = []
-    for operator in operators:
-        for tensor in operator.inputs:
-            if tensor is not None and tensor.data is None and not _known(tensor, known, operator):
-                raise operator.malformed(f"{tensor.label} is read before anything makes it")
-        if operator.name in ALIASES:
-            roots[operator.output.index] = _root(roots, _alias(operator))
-        else:
-            layer = lower(operator)
-            inputs = tuple(_root(roots, tensor) for tensor in layer.inputs)
-            layers.append(dataclasses.replace(layer, inputs=inputs))
-        if operator.output.index in known or operator.output.data is not None:
-            raise operator.malformed(f"{operator.output.label} is made twice")
-        known.add(operator.output.index)
-    if not layers:
-        raise UnsupportedModelError("the model computes nothing: its output is its input. Check what was exported")
-    return layers, roots
-
-
-def _known(tensor: Tensor, known: set[int], operator: Operator) -> bool:
-    # The shape that a RESHAPE is told at run time is not needed: the tensor's own is fixed.
-    return tensor.index in known or (operator.name in ALIASES and tensor is not operator.inputs[0])
-
-
-def _needed(graph: Graph) -> list[Operator]:
-    """Return the operators that the output depends on, in order; shape arithmetic falls away."""
-    wanted = {graph.output.index}
-    needed: list[Operator] = []
-    for operator in reversed(graph.operators):
-        if any(tensor.index in wanted for tensor in operator.outputs):
-            needed.append(operator)
-            inputs = operator.inputs[:1] if operator.name in ALIASES else operator.inputs
-            wanted.update(tensor.index for tensor in inputs if tensor is not None)
-    for end in (graph.input, graph.output):
-        activation_tensor(Operator(0, "the model's interface", 1, (), (end,), {}), end)
-    return needed[::-1]
-
-
-def _alias(operator: Operator) -> Tensor:
-    source = operator.input(0)
-    if len(operator.outputs) != 1 or source.data is not None:
-        raise operator.malformed("it does not give one tensor another shape")
-    if operator.output.size != source.size:
-        raise operator.unsupported(
-            f"it makes {operator.output.size} elements of {source.size}", "Convert the model with the batch fixed to 1"
+def _ends(tensors: Sequence[Tensor]) -> tuple[ModelTensor, ...]:
+    return tuple(
+        ModelTensor(
+            name=tensor.name,
+            type=tensor.type,
+            shape=tensor.shape,
+            offset_bytes=offset,
+            size_bytes=tensor.size_bytes,
+            quantisation=Quantisation(scale=tensor.scale, zero_point=tensor.zero_point)
+            if len(tensor.scales) == 1 and tensor.type is ElementType.INT8
+            else None,
         )
-    return source
+        for tensor, offset in zip(tensors, interface_offsets(tensors), strict=True)
+    )
 
 
-def _root(roots: Mapping[int, Tensor], tensor: Tensor) -> Tensor:
-    return roots.get(tensor.index, tensor)
+def _size_bytes(ends: Sequence[ModelTensor]) -> int:
+    return ends[-1].offset_bytes + ends[-1].size_bytes
 
 
-def _plan(layers: Sequence[Layer], source: Tensor, result: Tensor) -> tuple[Plan, list[int]]:
-    """Plan the arena. The second result names the tensors in the plan's order."""
-    lives = {source.index: Lifetime(source.size, 0, 0)}
-    for step, layer in enumerate(layers):
-        for tensor in layer.inputs:
-            if tensor.data is None:
-                lives[tensor.index] = dataclasses.replace(lives[tensor.index], last=step)
-        lives[layer.output.index] = Lifetime(layer.output.size, step, step)
-    lives[result.index] = dataclasses.replace(lives[result.index], last=len(layers))
-    return plan_arena(list(lives.values())), list(lives)
+def _first_quantisation(ends: Sequence[ModelTensor]) -> Quantisation:
+    return ends[0].quantisation or Quantisation(scale=1.0, zero_point=0)
 
 
-def _facts(graph: Graph, arena_bytes: int) -> dict[str, str]:
-    entry, leave = graph.input, graph.output
-    info = {
-        "input_bytes": entry.size,
-        "output_bytes": leave.size,
+def _facts(
+    program: Program, inputs: Sequence[ModelTensor], outputs: Sequence[ModelTensor], state_bytes: int
+) -> dict[str, str]:
+    entry, leave = _first_quantisation(inputs), _first_quantisation(outputs)
+    info: dict[str, object] = {
+        "input_bytes": _size_bytes(inputs),
+        "output_bytes": _size_bytes(outputs),
         "input_scale": repr(entry.scale),
         "input_zero_point": entry.zero_point,
         "output_scale": repr(leave.scale),
         "output_zero_point": leave.zero_point,
-        "arena_bytes": arena_bytes,
+        "arena_bytes": program.arena_bytes,
     }
+    for what, ends in (("inputs", inputs), ("outputs", outputs)):
+        if len(ends) > 1 or ends[0].type is not ElementType.INT8:
+            info[what] = ",".join(f"{end.type}@{end.offset_bytes}" for end in ends)
+    if state_bytes:
+        info["state_bytes"] = state_bytes
     return {
-        "MODEL_ARENA_BYTES": str(arena_bytes),
-        "MODEL_INPUT_BYTES": f"{entry.size}u",
-        "MODEL_OUTPUT_BYTES": f"{leave.size}u",
-        "MODEL_OUTPUT_ZERO_POINT": f"({leave.zero_point})",
-        "MODEL_OUTPUT_SCALE_MILLI_Q16": str(round(min(leave.scale, 1e8) * 1000 * (1 << 16))),
+        "MODEL_ARENA_BYTES": str(program.arena_bytes),
+        "MODEL_STATE_BYTES": str(state_bytes),
+        "MODEL_INPUT_BYTES": f"{_size_bytes(inputs)}u",
+        "MODEL_OUTPUT_BYTES": f"{_size_bytes(outputs)}u",
+        "MODEL_OUTPUT_ELEMENTS": f"{sum(tensor.size for tensor in program.outputs)}u",
         "MODEL_INFO": '"' + " ".join(f"{key}={value}" for key, value in info.items()) + '"',
     }

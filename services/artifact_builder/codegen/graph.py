@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -15,8 +15,31 @@ class ElementType(StrEnum):
     """Element types that mean something to the generator; `OTHER` is any other one."""
 
     INT8 = "int8"
+    UINT8 = "uint8"
+    INT16 = "int16"
     INT32 = "int32"
+    FLOAT32 = "float32"
+    RESOURCE = "resource"
     OTHER = "other"
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of one element; 0 where elements have no place in memory."""
+        return _ELEMENT_BYTES.get(self, 0)
+
+    @property
+    def c_name(self) -> str:
+        """The type in C."""
+        return "float" if self is ElementType.FLOAT32 else f"{self}_t"
+
+
+_ELEMENT_BYTES: Mapping[ElementType, int] = {
+    ElementType.INT8: 1,
+    ElementType.UINT8: 1,
+    ElementType.INT16: 2,
+    ElementType.INT32: 4,
+    ElementType.FLOAT32: 4,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +54,23 @@ class Tensor:
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
     data: bytes | None
+    is_variable: bool = False
+    """It keeps its value from one inference to the next."""
 
     @property
     def size(self) -> int:
         """Elements."""
         return math.prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory."""
+        return self.size * self.type.size_bytes
+
+    @property
+    def quantisation(self) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """Scales and zero points, to be compared."""
+        return self.scales, self.zero_points
 
     @property
     def label(self) -> str:
@@ -60,6 +95,10 @@ class Tensor:
         """Return a constant's values in their shape."""
         return np.frombuffer(self._whole(4 * self.size), "<i4").reshape(self.shape).astype(np.int32)
 
+    def whole_data(self) -> bytes:
+        """Return a constant's bytes, which must be as many as its shape says."""
+        return self._whole(self.size_bytes)
+
     def _whole(self, size_bytes: int) -> bytes:
         if self.data is None or len(self.data) != size_bytes:
             found = 0 if self.data is None else len(self.data)
@@ -79,6 +118,10 @@ class Operator:
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
     options: Mapping[str, float]
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """The options that are strings."""
+    intermediates: tuple[Tensor, ...] = ()
+    """Tensors that only say how an operator quantises inside."""
 
     @property
     def label(self) -> str:
@@ -106,6 +149,13 @@ class Operator:
         """Return a whole-number option; those the file leaves out are 0."""
         return int(self.options.get(name, 0))
 
+    def require_inputs(self, least: int, most: int | None = None) -> None:
+        """Check how many inputs there are."""
+        most = most or least
+        if not least <= len(self.inputs) <= most:
+            allowed = f"{least}" if least == most else f"{least} to {most}"
+            raise self.malformed(f"it has {len(self.inputs)} inputs instead of {allowed}")
+
     def unsupported(self, why: str, next_step: str) -> UnsupportedModelError:
         """Return the error that says what this operator needs and the kernels lack."""
         return UnsupportedModelError(f"{self.label}: {why}. {next_step}")
@@ -116,9 +166,22 @@ class Operator:
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
-    """The only subgraph of a model, with its one input and its one output."""
+class Subgraph:
+    """Operators in the order in which they run."""
 
     operators: tuple[Operator, ...]
-    input: Tensor
-    output: Tensor
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A model: the subgraph that is an inference, and others that set state once before the first."""
+
+    main: Subgraph
+    others: tuple[Subgraph, ...] = ()
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """What an inference does."""
+        return self.main.operators

@@ -1,65 +1,36 @@
-"""Reads a .tflite flatbuffer into a `Graph`, and believes none of it.
-
-The flatbuffer runtime follows whatever offsets it finds, so every length is checked against the file's own before it
-is used, and whatever the runtime stumbles over becomes a `MalformedModelError`.
-"""
+"""Reads a .tflite file into a `Graph`, and believes none of it."""
 
 import math
-import struct
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from typing import Any, Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final
 
-import tflite
+import numpy as np
 
+from services.artifact_builder.codegen import schema
 from services.artifact_builder.codegen.errors import MalformedModelError, UnsupportedModelError
-from services.artifact_builder.codegen.graph import ElementType, Graph, Operator, Tensor
+from services.artifact_builder.codegen.flatbuffer import Flatbuffer, Table
+from services.artifact_builder.codegen.graph import ElementType, Graph, Operator, Subgraph, Tensor
+from services.artifact_builder.codegen.schema import (
+    BufferSlot,
+    ModelSlot,
+    OperatorCodeSlot,
+    OperatorSlot,
+    QuantizationSlot,
+    SubGraphSlot,
+    TensorSlot,
+)
 
-_MAXIMUM_DIMENSIONS = 8
-_MAXIMUM_ELEMENTS = 1 << 28
-_NAME_CHARACTERS = 200
+_MAXIMUM_DIMENSIONS: Final = 8
+_MAXIMUM_ELEMENTS: Final = 1 << 28
+MAXIMUM_OPERATORS: Final = 4096
+"""An LSTM unrolled over 200 steps has 3,000."""
+_MAXIMUM_TENSORS: Final = 1 << 16
+_MAXIMUM_SUBGRAPHS: Final = 64
+_NAME_CHARACTERS: Final = 200
+_BEHIND_THE_FLATBUFFER: Final = 1
+_ABSENT: Final = -1
 
-_Table: TypeAlias = Any
-"""A table of the generated flatbuffer classes, which publish no types."""
-
-# What the flatbuffer runtime raises when an offset leads nowhere.
-_STUMBLES = (struct.error, IndexError, ValueError, TypeError, OverflowError, AttributeError, MemoryError)
-
-_OPTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "CONV_2D": (
-        "Conv2DOptions",
-        ("Padding", "StrideW", "StrideH", "DilationWFactor", "DilationHFactor", "FusedActivationFunction"),
-    ),
-    "DEPTHWISE_CONV_2D": (
-        "DepthwiseConv2DOptions",
-        (
-            "Padding",
-            "StrideW",
-            "StrideH",
-            "DilationWFactor",
-            "DilationHFactor",
-            "DepthMultiplier",
-            "FusedActivationFunction",
-        ),
-    ),
-    "FULLY_CONNECTED": ("FullyConnectedOptions", ("FusedActivationFunction", "WeightsFormat", "KeepNumDims")),
-    "AVERAGE_POOL_2D": (
-        "Pool2DOptions",
-        ("Padding", "StrideW", "StrideH", "FilterWidth", "FilterHeight", "FusedActivationFunction"),
-    ),
-    "MAX_POOL_2D": (
-        "Pool2DOptions",
-        ("Padding", "StrideW", "StrideH", "FilterWidth", "FilterHeight", "FusedActivationFunction"),
-    ),
-    "ADD": ("AddOptions", ("FusedActivationFunction",)),
-    "SUB": ("SubOptions", ("FusedActivationFunction",)),
-    "MUL": ("MulOptions", ("FusedActivationFunction",)),
-    "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
-    "LEAKY_RELU": ("LeakyReluOptions", ("Alpha",)),
-}
-
-
-_RUN_SUBGRAPHS: Final = frozenset({"CALL", "CALL_ONCE", "IF", "WHILE", "STABLEHLO_WHILE", "STABLEHLO_CASE"})
+_RUN_SUBGRAPHS: Final = frozenset({"CALL", "IF", "WHILE", "STABLEHLO_WHILE", "STABLEHLO_CASE"})
 
 
 def read_graph(data: bytes) -> Graph:
@@ -67,160 +38,176 @@ def read_graph(data: bytes) -> Graph:
 
     Raises:
         MalformedModelError: the bytes are not a whole model.
-        UnsupportedModelError: the model has several subgraphs, inputs or outputs.
+        UnsupportedModelError: the model loops or branches, or is larger than any board.
     """
     if len(data) < 8 or data[4:8] != b"TFL3":
         found = data[4:8].hex() or "nothing"
         raise MalformedModelError(f"not a .tflite file: bytes 4 to 8 should be 'TFL3', and are {found}")
-    try:
-        return _Reader(data).graph()
-    except (MalformedModelError, UnsupportedModelError):
-        raise
-    except _STUMBLES as error:
-        raise MalformedModelError(
-            f"the .tflite file of {len(data)} bytes is corrupt or truncated ({error}); convert or fetch the model again"
-        ) from error
-
-
-def _control_flow(operators: Sequence[Operator], subgraphs: int) -> UnsupportedModelError:
-    """Return what to say of a model with several subgraphs: which operator runs the others."""
-    why = f"the model has {subgraphs} subgraphs; one is supported"
-    next_step = "Replace the layer that loops or branches (LSTM, GRU, RNN), for example by convolutions over time"
-    running = next((operator for operator in operators if operator.name in _RUN_SUBGRAPHS), None)
-    return running.unsupported(why, next_step) if running else UnsupportedModelError(f"{why}. {next_step}")
-
-
-@cache
-def _names(enumeration: type) -> dict[int, str]:
-    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+    return _Reader(data).graph()
 
 
 class _Reader:
     def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._model = tflite.Model.GetRootAs(data, 0)
-
-    def _count(self, what: str, count: int, item_bytes: int = 4) -> range:
-        if not 0 <= count * item_bytes <= len(self._data):
-            raise MalformedModelError(
-                f"the file says it has {count} {what}, more than its {len(self._data)} bytes hold"
-            )
-        return range(count)
+        self._model = Flatbuffer(data).root()
+        self._buffers = self._model.tables(ModelSlot.BUFFERS)
+        self._codes = [_OperatorCode(code) for code in self._model.tables(ModelSlot.OPERATOR_CODES)]
+        self._data: dict[int, bytes | None] = {}
 
     def graph(self) -> Graph:
-        count = self._model.SubgraphsLength()
+        count = self._model.count(ModelSlot.SUBGRAPHS)
         if count == 0:
             raise UnsupportedModelError("the model has no subgraph. Check what was exported")
-        subgraph = self._model.Subgraphs(0)
-        tensors = [self._tensor(i, subgraph.Tensors(i)) for i in self._count("tensors", subgraph.TensorsLength())]
-        operators = tuple(
-            self._operator(i, subgraph.Operators(i), tensors)
-            for i in self._count("operators", subgraph.OperatorsLength())
-        )
-        if count != 1:
-            raise _control_flow(operators, count)
-        return Graph(
-            operators=operators,
-            input=self._only(
-                "input", [subgraph.Inputs(i) for i in self._count("inputs", subgraph.InputsLength())], tensors
-            ),
-            output=self._only(
-                "output", [subgraph.Outputs(i) for i in self._count("outputs", subgraph.OutputsLength())], tensors
-            ),
-        )
-
-    @staticmethod
-    def _only(what: str, indices: list[int], tensors: list[Tensor]) -> Tensor:
-        if len(indices) != 1:
+        if count > _MAXIMUM_SUBGRAPHS:
             raise UnsupportedModelError(
-                f"the model has {len(indices)} {what}s; exactly one is supported. Join them inside the model"
+                f"the model has {count} subgraphs; up to {_MAXIMUM_SUBGRAPHS} are read. Check what was exported"
             )
-        return _at(tensors, indices[0], f"the model's {what}")
+        main, *others = (self._subgraph(table) for table in self._model.tables(ModelSlot.SUBGRAPHS))
+        for operator in main.operators:
+            if operator.name in _RUN_SUBGRAPHS:
+                raise operator.unsupported(
+                    f"it runs one of the model's {count} subgraphs",
+                    "Replace the layer that loops or branches: give an LSTM, GRU or RNN unroll=True, or use "
+                    "convolutions over time",
+                )
+        return Graph(main, tuple(others))
 
-    def _tensor(self, index: int, table: _Table) -> Tensor:
-        name = (table.Name() or b"").decode("utf-8", "replace")[:_NAME_CHARACTERS]
-        self._count("dimensions", table.ShapeLength())
-        if table.ShapeLength() > _MAXIMUM_DIMENSIONS:
-            raise MalformedModelError(f"tensor {index} ({name}) has {table.ShapeLength()} dimensions")
-        shape = tuple(int(table.Shape(i)) for i in range(table.ShapeLength()))
-        if any(size < 1 for size in shape) or math.prod(shape) > _MAXIMUM_ELEMENTS:
-            raise MalformedModelError(f"tensor {index} ({name}) has the impossible shape {list(shape)}")
-        type_name = _names(tflite.TensorType).get(table.Type(), f"type {table.Type()}").lower()
-        known = {"int8": ElementType.INT8, "int32": ElementType.INT32}
-        scales, zero_points = self._quantisation(f"tensor {index} ({name})", table.Quantization())
+    def _subgraph(self, table: Table) -> Subgraph:
+        count = table.count(SubGraphSlot.OPERATORS)
+        if count > MAXIMUM_OPERATORS:
+            raise UnsupportedModelError(
+                f"the model has {count} operators; up to {MAXIMUM_OPERATORS} are supported. Unroll over fewer steps"
+            )
+        count = table.count(SubGraphSlot.TENSORS)
+        if count > _MAXIMUM_TENSORS:
+            raise UnsupportedModelError(
+                f"the model has {count} tensors; up to {_MAXIMUM_TENSORS} are supported. Make the model smaller"
+            )
+        tensors = [self._tensor(number, found) for number, found in enumerate(table.tables(SubGraphSlot.TENSORS))]
+        return Subgraph(
+            operators=tuple(
+                self._operator(number, found, tensors)
+                for number, found in enumerate(table.tables(SubGraphSlot.OPERATORS))
+            ),
+            inputs=_all_at(tensors, table.integers(SubGraphSlot.INPUTS), "the model's input"),
+            outputs=_all_at(tensors, table.integers(SubGraphSlot.OUTPUTS), "the model's output"),
+        )
+
+    def _tensor(self, index: int, table: Table) -> Tensor:
+        name = table.text(TensorSlot.NAME, _NAME_CHARACTERS)
+        label = f"tensor {index} ({name})"
+        if table.count(TensorSlot.SHAPE) > _MAXIMUM_DIMENSIONS:
+            raise MalformedModelError(f"{label} has {table.count(TensorSlot.SHAPE)} dimensions")
+        shape = table.integers(TensorSlot.SHAPE)
+        if shape and (min(shape) < 1 or math.prod(shape) > _MAXIMUM_ELEMENTS):
+            raise MalformedModelError(f"{label} has the impossible shape {list(shape)}")
+        number = table.integer(TensorSlot.TYPE, "b")
+        type_name = schema.tensor_types().get(number, f"type {number}")
+        scales, zero_points = _quantisation(label, table.table(TensorSlot.QUANTIZATION))
+        if table.table(TensorSlot.SPARSITY) is not None:
+            raise UnsupportedModelError(f"{label} is stored sparsely. Convert without sparsity")
         return Tensor(
             index=index,
             name=name,
             shape=shape,
-            type=known.get(type_name, ElementType.OTHER),
+            type=_ELEMENT_TYPES.get(type_name, ElementType.OTHER),
             type_name=type_name,
             scales=scales,
             zero_points=zero_points,
-            data=self._buffer(index, name, table.Buffer()),
+            data=self._buffer(label, table.integer(TensorSlot.BUFFER, "I")),
+            is_variable=bool(table.integer(TensorSlot.IS_VARIABLE, "b")),
         )
 
-    def _quantisation(self, label: str, table: _Table) -> tuple[tuple[float, ...], tuple[int, ...]]:
-        if table is None:
-            return (), ()
-        scales = tuple(float(table.Scale(i)) for i in self._count("scales", table.ScaleLength()))
-        zeros = tuple(int(table.ZeroPoint(i)) for i in self._count("zero points", table.ZeroPointLength(), 8))
-        if any(not math.isfinite(scale) or scale <= 0 for scale in scales):
-            raise MalformedModelError(f"{label} has a scale that is not a positive number")
-        if len(scales) != len(zeros):
-            raise MalformedModelError(f"{label} has {len(scales)} scales and {len(zeros)} zero points")
-        return scales, zeros
+    def _buffer(self, label: str, at: int) -> bytes | None:
+        if at >= len(self._buffers):
+            raise MalformedModelError(f"{label} names buffer {at} of {len(self._buffers)}")
+        if at not in self._data:
+            buffer = self._buffers[at]
+            if buffer.integer(BufferSlot.OFFSET, "Q") > _BEHIND_THE_FLATBUFFER:
+                raise UnsupportedModelError(
+                    f"{label} keeps its data behind the flatbuffer, as models above 2 GB do. Make the model smaller"
+                )
+            self._data[at] = bytes(buffer.raw(BufferSlot.DATA)) or None
+        return self._data[at]
 
-    def _buffer(self, index: int, name: str, at: int) -> bytes | None:
-        if not 0 <= at < self._model.BuffersLength():
-            raise MalformedModelError(f"tensor {index} ({name}) names buffer {at} of {self._model.BuffersLength()}")
-        buffer = self._model.Buffers(at)
-        if buffer.Offset() > 1:
-            raise UnsupportedModelError(
-                f"tensor {index} ({name}) keeps its data behind the flatbuffer, as models above 2 GB do"
-            )
-        length = buffer.DataLength()
-        if length == 0:
-            return None
-        self._count("bytes of weights", length, 1)
-        return bytes(buffer.DataAsNumpy())
-
-    def _operator(self, index: int, table: _Table, tensors: list[Tensor]) -> Operator:
-        code_index = table.OpcodeIndex()
-        if not 0 <= code_index < self._model.OperatorCodesLength():
-            raise MalformedModelError(f"operator {index} has code {code_index} of {self._model.OperatorCodesLength()}")
-        code = self._model.OperatorCodes(code_index)
-        # Old files have the small field, new ones the large one; the larger value is the true one.
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        name = _names(tflite.BuiltinOperator).get(number, f"operator code {number}")
-        if name == "CUSTOM":
-            name = f"CUSTOM {(code.CustomCode() or b'').decode('utf-8', 'replace')[:_NAME_CHARACTERS]!r}"
-        label = f"operator {index}, {name}"
-        inputs = [table.Inputs(i) for i in self._count("operator inputs", table.InputsLength())]
-        outputs = [table.Outputs(i) for i in self._count("operator outputs", table.OutputsLength())]
+    def _operator(self, index: int, table: Table, tensors: list[Tensor]) -> Operator:
+        number = table.integer(OperatorSlot.OPCODE_INDEX, "I")
+        if number >= len(self._codes):
+            raise MalformedModelError(f"operator {index} has code {number} of {len(self._codes)}")
+        code = self._codes[number]
+        label = f"operator {index}, {code.name}"
+        options, texts = _options(code.name, table)
         return Operator(
             index=index,
-            name=name,
-            version=code.Version(),
-            inputs=tuple(None if i == -1 else _at(tensors, i, label) for i in inputs),
-            outputs=tuple(_at(tensors, i, label) for i in outputs),
-            options=self._options(name, table),
+            name=code.name,
+            version=code.version,
+            inputs=tuple(None if i == _ABSENT else _at(tensors, i, label) for i in table.integers(OperatorSlot.INPUTS)),
+            outputs=_all_at(tensors, table.integers(OperatorSlot.OUTPUTS), label),
+            options=options,
+            texts=texts,
+            intermediates=_all_at(tensors, table.integers(OperatorSlot.INTERMEDIATES), label),
         )
 
-    @staticmethod
-    def _options(name: str, table: _Table) -> dict[str, float]:
-        if name not in _OPTIONS:
-            return {}
-        options_name, fields = _OPTIONS[name]
-        options = getattr(tflite, options_name)()
-        found = table.BuiltinOptions()
-        if found is None or table.BuiltinOptionsType() != getattr(tflite.BuiltinOptions, options_name):
-            return {}
-        options.Init(found.Bytes, found.Pos)
-        read: Callable[[str], float] = lambda field: getattr(options, field)()  # noqa: E731 - three words, used once
-        return {field: read(field) for field in fields}
+
+class _OperatorCode:
+    """Which operator a number of the file means."""
+
+    __slots__ = ("name", "version")
+
+    def __init__(self, table: Table) -> None:
+        # Old files have the small field, new ones the large one; the larger value is the true one.
+        number = max(
+            table.integer(OperatorCodeSlot.BUILTIN_CODE), table.integer(OperatorCodeSlot.DEPRECATED_BUILTIN_CODE, "b")
+        )
+        name = schema.operator_names().get(number, f"operator code {number}")
+        if name == "CUSTOM":
+            name = f"CUSTOM {table.text(OperatorCodeSlot.CUSTOM_CODE, _NAME_CHARACTERS)!r}"
+        self.name = name
+        self.version = table.integer(OperatorCodeSlot.VERSION, default=1)
 
 
-def _at(tensors: list[Tensor], index: int, label: str) -> Tensor:
+_ELEMENT_TYPES: Final = {kind.value: kind for kind in ElementType}
+
+
+def _quantisation(label: str, table: Table | None) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    if table is None:
+        return (), ()
+    scales = table.array(QuantizationSlot.SCALE, "<f4")
+    zeros = table.integers(QuantizationSlot.ZERO_POINT, "<i8")
+    if not np.all(np.isfinite(scales) & (scales > 0)):
+        raise MalformedModelError(f"{label} has a scale that is not a positive number; quantise the model again")
+    if len(scales) != len(zeros):
+        raise MalformedModelError(f"{label} has {len(scales)} scales and {len(zeros)} zero points")
+    return tuple(scales.tolist()), zeros
+
+
+def _options(name: str, operator: Table) -> tuple[dict[str, float], dict[str, str]]:
+    known = schema.OPTIONS.get(name)
+    if known is None or operator.integer(OperatorSlot.OPTIONS_TYPE, "B") != schema.options_number(known.table):
+        return {}, {}
+    table = operator.table(OperatorSlot.OPTIONS)
+    if table is None:
+        return {}, {}
+    numbers: dict[str, float] = {}
+    texts: dict[str, str] = {}
+    for field, option in known.fields.items():
+        if option.kind == "s":
+            texts[field] = table.text(option.slot, _NAME_CHARACTERS)
+        elif option.kind == "f":
+            numbers[field] = table.real(option.slot)
+            if not math.isfinite(numbers[field]):
+                raise MalformedModelError(
+                    f"an operator {name} has the option {field} {numbers[field]}; a number is needed"
+                )
+        else:
+            numbers[field] = table.integer(option.slot, option.kind)
+    return numbers, texts
+
+
+def _all_at(tensors: Sequence[Tensor], indices: Sequence[int], label: str) -> tuple[Tensor, ...]:
+    return tuple(_at(tensors, index, label) for index in indices)
+
+
+def _at(tensors: Sequence[Tensor], index: int, label: str) -> Tensor:
     if not 0 <= index < len(tensors):
         raise MalformedModelError(f"{label} names tensor {index} of {len(tensors)}")
     return tensors[index]

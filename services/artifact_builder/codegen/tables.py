@@ -40,15 +40,28 @@ def _float32_ratio(source: Tensor, output: Tensor) -> float:
     return float(np.float32(source.scale) / np.float32(output.scale))
 
 
-def _quantize(operator: Operator, source: Tensor) -> Callable[[int], int]:
-    by = quantise_multiplier(source.scale / operator.output.scale)
-    return lambda value: _clamp(fixed_point.scale(value - source.zero_point, by) + operator.output.zero_point)
+def requantisation_table(operator: Operator, source: Tensor) -> list[int]:
+    """Return the int8 of another scale for every int8."""
+    output = operator.output
+    by = quantise_multiplier(source.scale / output.scale)
+    return [
+        _clamp(fixed_point.scale(value - source.zero_point, by) + output.zero_point)
+        for value in range(INT8_MIN, INT8_MAX + 1)
+    ]
 
 
 def _relu(operator: Operator, source: Tensor) -> Callable[[int], int]:
     by = quantise_multiplier(_float32_ratio(source, operator.output))
     zero = operator.output.zero_point
     return lambda value: _clamp(zero + fixed_point.scale(value - source.zero_point, by), zero)
+
+
+def _relu_n1_to_1(operator: Operator, source: Tensor) -> Callable[[int], int]:
+    output = operator.output
+    by = quantise_multiplier(source.scale / output.scale)
+    one = math.floor(1.0 / output.scale + 0.5)
+    low, high = max(output.zero_point - one, INT8_MIN), min(output.zero_point + one, INT8_MAX)
+    return lambda value: min(max(output.zero_point + fixed_point.scale(value - source.zero_point, by), low), high)
 
 
 def _relu6(operator: Operator, source: Tensor) -> Callable[[int], int]:
@@ -71,6 +84,81 @@ def _leaky_relu(operator: Operator, source: Tensor) -> Callable[[int], int]:
         return _clamp(fixed_point.scale(centred, identity if centred >= 0 else slope) + output.zero_point)
 
     return apply
+
+
+def _abs(operator: Operator, source: Tensor) -> Callable[[int], int]:
+    output = operator.output
+    if source.scale == output.scale:
+        return lambda value: _clamp(abs(value - source.zero_point) + output.zero_point)
+    by = quantise_multiplier(source.scale / output.scale)
+    return lambda value: _clamp(fixed_point.scale(abs(value - source.zero_point), by) + output.zero_point)
+
+
+def _elu(operator: Operator, source: Tensor) -> Callable[[int], int]:
+    """Follow TFLM's table, which is made in float32."""
+    output = operator.output
+    scale, inverse = np.float32(source.scale), np.float32(1) / np.float32(output.scale)
+
+    def apply(value: int) -> int:
+        real = scale * np.float32(value - source.zero_point)
+        transformed = np.float32(np.exp(float(real))) - np.float32(1) if real < 0 else real
+        rescaled = float(transformed * inverse)
+        rounded = math.floor(rescaled + 0.5) if rescaled >= 0 else math.ceil(rescaled - 0.5)
+        return _clamp(rounded + output.zero_point)
+
+    return apply
+
+
+_INT16_MIN, _INT16_MAX = -(1 << 15), (1 << 15) - 1
+
+
+def _saturate16(value: int) -> int:
+    return min(max(value, _INT16_MIN), _INT16_MAX)
+
+
+def _multiply_high16(a: int, b: int) -> int:
+    """Return the high 16 bits of 2ab, rounded; gemmlowp's SaturatingRoundingDoublingHighMul."""
+    product = a * b
+    nudged = product + ((1 << 14) if product >= 0 else 1 - (1 << 14))
+    return _saturate16(int(nudged / (1 << 15)))
+
+
+def _multiplier16(real: float) -> tuple[int, int]:
+    by = quantise_multiplier(real)
+    if by.multiplier >= (1 << 31) - (1 << 15):
+        return _INT16_MAX, by.shift
+    return (by.multiplier + (1 << 15)) >> 16, by.shift
+
+
+def _hard_swish(operator: Operator, source: Tensor) -> Callable[[int], int]:
+    """Follow HardSwish of reference/hard_swish.h: 16-bit fixed point with saturation after every step."""
+    output = operator.output
+    fine_scale = np.float32(1 / 128) * np.float32(source.scale)
+    to_output, output_shift = _multiplier16(float(fine_scale / np.float32(output.scale)))
+    to_relu, relu_shift = _multiplier16(float(fine_scale / np.float32(3 / 32768)))
+    if output_shift > 0:
+        raise operator.unsupported("its output is 128 times finer than its input", "Convert the model again")
+
+    def apply(value: int) -> int:
+        fine = _wrap16((value - source.zero_point) * 128)
+        on_output_scale = _multiply_high16(fine, to_output)
+        gate = fine
+        if relu_shift > 0:
+            gate = _saturate16(gate << (relu_shift - 1))
+        gate = _multiply_high16(gate, to_relu)
+        if relu_shift > 0:
+            gate = _saturate16(gate << 1)
+        elif relu_shift < 0:
+            gate = fixed_point.divide_by_power_of_two(gate, -relu_shift)
+        gate = (gate + (1 << 15)) >> 1
+        product = int(gate * on_output_scale / (1 << 15))
+        return _clamp(fixed_point.divide_by_power_of_two(product, -output_shift) + output.zero_point)
+
+    return apply
+
+
+def _wrap16(value: int) -> int:
+    return (value + (1 << 15)) % (1 << 16) - (1 << 15)
 
 
 def _sigmoid_like(
@@ -104,9 +192,12 @@ def _tanh(operator: Operator, source: Tensor) -> Callable[[int], int]:
 
 
 LOOKUPS: Mapping[str, Callable[[Operator, Tensor], Callable[[int], int]]] = {
-    "QUANTIZE": _quantize,
     "RELU": _relu,
     "RELU6": _relu6,
+    "RELU_N1_TO_1": _relu_n1_to_1,
+    "ABS": _abs,
+    "ELU": _elu,
+    "HARD_SWISH": _hard_swish,
     "LEAKY_RELU": _leaky_relu,
     "LOGISTIC": _logistic,
     "TANH": _tanh,

@@ -36,6 +36,8 @@ def broken(models: Path) -> Callable[[str], GeneratedModel]:
             static int8_t tensor[64];
             int8_t *model_input(void) {{ return tensor; }}
             const int8_t *model_output(void) {{ return tensor; }}
+            int32_t model_output_milli(uint32_t element) {{ return tensor[element]; }}
+            void model_reset(void) {{ }}
             __attribute__((noinline)) static int deeper(int x) {{
                 volatile int room[64] = {{x}};
                 return room[x & 1] + deeper(room[0] + 1) + room[1];

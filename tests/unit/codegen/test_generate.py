@@ -35,11 +35,13 @@ def test_the_facts_of_a_model_are_those_of_its_graph() -> None:
     assert model.weights_bytes > 5 * 6 * 16 + 5 * 16 * 24 + 3 * 24 * 24 + 24 * 7
 
 
-def test_each_layer_is_one_call_named_after_the_graph() -> None:
+def test_each_layer_is_one_function_named_after_the_graph() -> None:
     source = generate(_read("cnn_1d")).sources["model.c"]
     body = source.split("void model_invoke(void)")[1].split("}")[0]
-    calls = re.findall(r"^ +(el_\w+)\(&(\w+), ", body, re.MULTILINE)
-    assert [kernel for kernel, _ in calls] == [
+    functions = re.findall(r"^ +(\w+)\(\);", body, re.MULTILINE)
+    defined = re.findall(r"^static void (\w+)\(void\)\n\{.*?^    (el_\w+)\(&layer, ", source, re.MULTILINE | re.DOTALL)
+    assert [name for name, _ in defined] == functions
+    assert [kernel for _, kernel in defined] == [
         "el_conv2d",
         "el_max_pool2d",
         "el_conv2d",
@@ -48,8 +50,9 @@ def test_each_layer_is_one_call_named_after_the_graph() -> None:
         "el_fully_connected",
         "el_softmax",
     ]
-    assert all(re.fullmatch(r"layer_\d\d_[a-z0-9_]+", name) for _, name in calls)
-    assert "conv1d" in calls[0][1]
+    assert all(re.fullmatch(r"layer_\d\d_[a-z0-9_]+", name) for name in functions)
+    assert "conv1d" in functions[0]
+    assert "/* CONV_2D: 1x1x100x6 to 1x1x96x16, 46,080 multiply-accumulates. */" in source
 
 
 def test_a_free_batch_costs_nothing_more_than_a_batch_of_one() -> None:
@@ -62,7 +65,7 @@ def test_an_unsupported_operator_is_named_with_its_tensor_and_what_to_do() -> No
     message = str(caught.value)
     assert "operator 1, TRANSPOSE_CONV version 3" in message
     assert "tensor 7 (StatefulPartitionedCall_1:0)" in message
-    assert "supported are ADD, " in message
+    assert "supported are ABS, ADD, " in message
     assert "Replace the layer" in message
 
 
