@@ -17,6 +17,8 @@ from typing import Final
 import httpx
 
 from edgeloop.layout import Layout
+from services.artifact_builder.sandbox.engines import HOW_TO_GET, Engine
+from services.artifact_builder.sandbox.opening import SandboxOptions
 from shared.bus.connection import OLDEST_SERVER
 from shared.bus.embedded import find_binary
 from shared.bus.errors import EmbeddedServerError
@@ -57,6 +59,7 @@ def examine(data: Path) -> Iterator[Finding]:
     yield _program("git", "install git: the builder clones with it", required=True)
     yield _program("qemu-system-arm", "optional: the lab then also runs firmware on QEMU")
     yield _program("arm-none-eabi-gcc", "optional: the builder can then use it instead of zig")
+    yield _sandbox()
     yield _loopback()
     yield _writable(data)
     yield _space(data)
@@ -121,6 +124,17 @@ def _program(name: str, next_step: str, *, required: bool = False) -> Finding:
         lines = _output([path, "--version"]).splitlines()
         return Finding(name, Health.OK, f"{lines[0] if lines else 'no answer'} at {path}")
     return Finding(name, Health.FAILED if required else Health.OPTIONAL, "not installed", next_step)
+
+
+def _sandbox() -> Finding:
+    image, name = os.environ.get("EDGELOOP_SANDBOX_IMAGE", ""), "sandbox"
+    troubles = SandboxOptions(image=image).troubles()
+    for engine, trouble in troubles.items():
+        if not trouble:
+            return Finding(name, Health.OK, f"code of repositories runs in {engine}")
+    found = "; ".join(f"{engine}: {trouble}" for engine, trouble in troubles.items())
+    step = f"{HOW_TO_GET[Engine.BUBBLEWRAP]}; until then only trusted repositories, such as your own here, are built"
+    return Finding(name, Health.WARNING, f"none works ({found})", step)
 
 
 def _loopback() -> Finding:

@@ -19,6 +19,11 @@ _MARKS: Final = {
     Outcome.FAILED: ("✘", "bold red"),
     Outcome.SUPERSEDED: ("⤼", "yellow"),
 }
+_SANDBOXES: Final = {
+    "container": "its code ran in a container",
+    "bubblewrap": "its code ran in a bubblewrap sandbox",
+    "process": "its code ran without a sandbox: the repository is trusted",
+}
 
 
 def run_tree(run: Run, now: datetime) -> Tree:
@@ -91,6 +96,8 @@ def _no_details(_run: Run) -> Iterable[RenderableType]:
 def _build_details(run: Run) -> Iterable[RenderableType]:
     if run.build_steps:
         yield Text(", ".join(f"{step.stage} {step.seconds:.1f} s" for step in run.build_steps), "dim")
+    if run.sandbox:
+        yield Text(_SANDBOXES.get(run.sandbox, f"its code ran in {run.sandbox}"), "dim")
     for firmware in run.firmware:
         yield Text(f"{firmware.board}: flash {firmware.flash_bytes:,} B, RAM {firmware.ram_bytes:,} B", "dim")
 

@@ -108,6 +108,8 @@ class Run(_View):
     rebuilt: bool | None = None
     stages: tuple[Stage, ...]
     build_steps: tuple[StageTiming, ...] = ()
+    sandbox: str | None = None
+    """What kept the repository's code apart while it was built."""
     firmware: tuple[FirmwareSummary, ...] = ()
     boards: tuple[BoardResult, ...] = ()
     rollout: tuple[RolloutStage, ...] = ()
@@ -172,6 +174,7 @@ class _Fold:
             rebuilt=built.data.rebuilt if built else None,
             stages=stages,
             build_steps=built.data.stages if built else (),
+            sandbox=built.data.sandbox if built else None,
             firmware=built.data.firmware if built else (),
             boards=accepted.data.boards if accepted else refused.data.boards if refused else (),
             rollout=self._rollout_stages(),

@@ -1,6 +1,7 @@
 """The local stack: what runs, in which order, and what each process is told."""
 
 import asyncio
+import json
 import os
 import shutil
 import sys
@@ -22,6 +23,7 @@ from edgeloop.stack.lock import exclusive
 from edgeloop.stack.ports import Ports
 from edgeloop.stack.secrets import ensure_signing_key, ensure_webhook_secret
 from edgeloop.stack.supervisor import ProcessSpec, Ready, Say, SupervisedProcess
+from services.artifact_builder.sandbox.opening import LOCAL_REPOSITORIES
 
 SERVICES: Final = (
     "artifact_builder",
@@ -162,6 +164,7 @@ class LocalStack:
         if name == "artifact_builder":
             extra["EDGELOOP_SIGNING_KEY"] = str(self.layout.signing_key)
             extra["EDGELOOP_COMPILER_CACHE"] = str(compiler_cache())
+            extra["EDGELOOP_TRUSTED_REPOSITORIES"] = trusted_repositories()
         return self._module_spec(name, f"services.{name}", **extra)
 
     def _module_spec(self, name: str, module: str, **extra: str) -> ProcessSpec:
@@ -248,6 +251,14 @@ def compiler_cache() -> Path:
     """
     named = os.environ.get("EDGELOOP_COMPILER_CACHE")
     return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "edgeloop/zig"
+
+
+def trusted_repositories() -> str:
+    """Return whose code may do without a sandbox where none works: repositories of this user on this machine's disk.
+
+    Who pushes there has an account of this user already, and whoever may call the webhook cannot name another's folder.
+    """
+    return os.environ.get("EDGELOOP_TRUSTED_REPOSITORIES") or json.dumps(LOCAL_REPOSITORIES)
 
 
 def require_space(root: Path) -> None:

@@ -12,6 +12,7 @@ from services.artifact_builder import metrics, store
 from services.artifact_builder.domain import build_key
 from services.artifact_builder.errors import BuildFailureError, InfrastructureError, NoRoomError
 from services.artifact_builder.pipeline import BuildRequest, BuildResult, build, summaries
+from services.artifact_builder.sandbox.engines import Engine
 from services.artifact_builder.tools import Tools
 from services.artifact_builder.workspace import workspace
 from shared.bus import Reject, Retry, Unavailable
@@ -93,7 +94,7 @@ async def _build(request: BuildRequest, production: Sequence[str], deps: Deps) -
     stages = (*result.stages, stored)
     for timing in stages:
         metrics.STAGE_SECONDS.labels(timing.stage).observe(timing.seconds)
-    return [_built(request, result.release, result.digest, rebuilt=True, stages=stages)]
+    return [_built(request, result.release, result.digest, rebuilt=True, stages=stages, sandbox=result.sandbox)]
 
 
 async def _remembered(key: str, deps: Deps) -> tuple[Release, str] | None:
@@ -120,7 +121,13 @@ async def _store(result: BuildResult, blobs: Blobs) -> StageTiming:
 
 
 def _built(
-    request: BuildRequest, release: Release, digest: str, *, rebuilt: bool, stages: tuple[StageTiming, ...] = ()
+    request: BuildRequest,
+    release: Release,
+    digest: str,
+    *,
+    rebuilt: bool,
+    stages: tuple[StageTiming, ...] = (),
+    sandbox: Engine | None = None,
 ) -> ArtifactBuilt:
     return ArtifactBuilt(
         project=request.project,
@@ -130,6 +137,7 @@ def _built(
         firmware=summaries(release),
         rebuilt=rebuilt,
         stages=stages,
+        sandbox=sandbox,
     )
 
 

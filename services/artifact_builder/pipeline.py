@@ -30,6 +30,8 @@ from services.artifact_builder.firmware.compiling import (
 from services.artifact_builder.firmware.signing import SigningError, sign_image
 from services.artifact_builder.inputs.canonical import zipped
 from services.artifact_builder.reference import golden_vector, reference_of
+from services.artifact_builder.sandbox.engines import Engine, NoSandboxError, Sandbox
+from services.artifact_builder.sandbox.opening import owner_of
 from services.artifact_builder.sandbox.processes import SupervisorError
 from services.artifact_builder.steps import Site
 from services.artifact_builder.tools import Tools
@@ -76,6 +78,7 @@ class BuildResult:
     release: Release
     artifacts: tuple[Artifact, ...]
     stages: tuple[StageTiming, ...]
+    sandbox: Engine
 
     @property
     def digest(self) -> str:
@@ -135,6 +138,20 @@ class Stages:
         self.timings.append(StageTiming(stage=name, seconds=round(time.perf_counter() - begun, 3)))
 
 
+def sandbox_for(repository: str, tools: Tools, work: Path) -> Sandbox:
+    """Return what the code of `repository` runs in.
+
+    Raises:
+        InfrastructureError: nothing that this repository may run in works on this machine, or it is a missing folder.
+    """
+    if source.scheme_of(repository) == "file" and owner_of(repository) is None:
+        raise InfrastructureError(f"repository {repository} cannot be read: there is no such folder")
+    try:
+        return tools.sandbox.open(source.without_secrets(repository), work / "sandbox")
+    except NoSandboxError as error:
+        raise InfrastructureError(str(error)) from error
+
+
 async def build(request: BuildRequest, workspace: Path, tools: Tools) -> BuildResult:
     """Build one commit in `workspace`, an empty folder that the caller removes.
 
@@ -145,7 +162,8 @@ async def build(request: BuildRequest, workspace: Path, tools: Tools) -> BuildRe
     tools.check_room(workspace)
     tools.public_key()
     stages = Stages()
-    site = Site(checkout=workspace / "checkout", work=workspace)
+    sandbox = sandbox_for(request.repository, tools, workspace)
+    site = Site(checkout=workspace / "checkout", work=workspace, sandbox=sandbox)
     with stages.stage(BuildStage.CLONE):
         require_tflm()  # now, not after minutes of training
         await source.clone(
@@ -202,7 +220,7 @@ async def build_checkout(request: BuildRequest, site: Site, tools: Tools, stages
         reference=reference,
         golden=golden,
     )
-    return BuildResult(release, artifacts, tuple(stages.timings))
+    return BuildResult(release, artifacts, tuple(stages.timings), site.sandbox.engine)
 
 
 def _compile(

@@ -5,6 +5,8 @@ from pathlib import Path
 from pydantic import Field
 
 from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.sandbox.engines import Mode
+from services.artifact_builder.sandbox.opening import SandboxOptions
 from services.artifact_builder.source import SCHEMES
 from services.artifact_builder.tools import Tools
 from shared.runtime import BaseServiceSettings
@@ -21,10 +23,19 @@ class Settings(BaseServiceSettings):
     step_memory_bytes: int = Field(default=3 * 2**30, gt=0, description="Resident, a step and its children together")
     step_processes: int = Field(default=256, gt=0)
     step_file_bytes: int = Field(default=2 * 2**30, gt=0, description="Largest file that a step may write")
+    step_disk_bytes: int = Field(default=8 * 2**30, gt=0, description="All that a step may write")
+    step_disk_files: int = Field(default=100_000, gt=0, description="How many files a step may write")
     step_variables: tuple[str, ...] = Field(default=(), description="Names of variables that steps may see")
     clone_timeout_s: float = Field(default=120, gt=0)
     conversion_timeout_s: float = Field(default=300, gt=0)
     minimum_free_bytes: int = Field(default=256 * 2**20, ge=0, description="Below this no build is begun")
+    sandbox: Mode = Field(default=Mode.AUTO, description="auto is the strongest that works here")
+    sandbox_image: str = Field(default="", description="What containers are made of; empty: none are used")
+    sandbox_image_python: str = Field(default="", description="Its interpreter; empty: this machine's is mounted")
+    sandbox_readable: tuple[Path, ...] = Field(default=(), description="Folders that every step may read as well")
+    trusted_repositories: tuple[str, ...] = Field(
+        default=(), description="Shell patterns of URLs whose code may run without a sandbox"
+    )
 
     @property
     def work(self) -> Path:
@@ -42,8 +53,18 @@ class Settings(BaseServiceSettings):
             step_memory_bytes=self.step_memory_bytes,
             step_processes=self.step_processes,
             step_file_bytes=self.step_file_bytes,
+            step_disk_bytes=self.step_disk_bytes,
+            step_disk_files=self.step_disk_files,
             step_variables=self.step_variables,
             clone_timeout_s=self.clone_timeout_s,
             conversion_timeout_s=self.conversion_timeout_s,
             minimum_free_bytes=self.minimum_free_bytes,
+            sandbox=SandboxOptions(
+                mode=self.sandbox,
+                image=self.sandbox_image,
+                image_python=self.sandbox_image_python,
+                trusted=self.trusted_repositories,
+                readable=self.sandbox_readable,
+                hidden=(self.data.absolute(), self.signing_key.absolute()),
+            ),
         )

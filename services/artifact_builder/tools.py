@@ -1,13 +1,14 @@
 """What a build works with, apart from what it builds."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgtool import keys as imgtool_keys
 
 from services.artifact_builder.errors import InfrastructureError, NoRoomError
 from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.sandbox.opening import SandboxOptions
 from services.artifact_builder.sandbox.processes import Limits
 from services.artifact_builder.source import SCHEMES
 
@@ -24,10 +25,13 @@ class Tools:
     step_memory_bytes: int = 3 * 2**30
     step_processes: int = 256
     step_file_bytes: int = 2 * 2**30
+    step_disk_bytes: int = 8 * 2**30
+    step_disk_files: int = 100_000
     step_variables: tuple[str, ...] = ()
     clone_timeout_s: float = 120
     conversion_timeout_s: float = 300
     minimum_free_bytes: int = 256 * 2**20
+    sandbox: SandboxOptions = field(default_factory=SandboxOptions)
 
     def limits(self, wall_s: float) -> Limits:
         """Return the limits of one program."""
@@ -36,6 +40,9 @@ class Tools:
             memory_bytes=self.step_memory_bytes,
             processes=self.step_processes,
             file_bytes=self.step_file_bytes,
+            disk_bytes=self.step_disk_bytes,
+            disk_files=self.step_disk_files,
+            free_bytes=self.minimum_free_bytes // 2,
         )
 
     def public_key(self) -> bytes:

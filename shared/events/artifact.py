@@ -53,6 +53,10 @@ class ArtifactBuilt(Payload):
     firmware: tuple[FirmwareSummary, ...]
     rebuilt: bool = Field(description="False when an identical build was found in the cache")
     stages: tuple[StageTiming, ...] = ()
+    sandbox: str | None = Field(
+        default=None,
+        description="What kept the repository's code apart: container, bubblewrap or process; null when nothing ran",
+    )
 
 
 class BuildFailed(Payload):

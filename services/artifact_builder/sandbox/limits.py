@@ -1,16 +1,21 @@
-"""Runs one command with limits and leaves nothing of it behind: ``python -I limits.py LIMITS REPORT_FD COMMAND...``.
+"""Runs one command with limits and leaves nothing of it behind: ``python -I limits.py ORDER REPORT_FD COMMAND...``.
 
 A supervisor of its own, standard library only, because the builder must not be what enforces the limits: when the
 builder is killed outright, the kernel tells this process, and it ends the command with everything the command started.
 It is the child subreaper, so daemons that a command leaves behind are found and ended as well.
 
-LIMITS is the JSON of `processes.Limits`; the report is one JSON object written to REPORT_FD.
+ORDER is the JSON of `processes.Order`; the report is one JSON object written to REPORT_FD.
+
+In a container this is process 1, where no signal of the program reaches it, and what it hears of the builder is its
+standard input: that ends when the builder does (`lifeline`).
 """
 
+import contextlib
 import ctypes
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -23,13 +28,20 @@ PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.2
 KILL_DEADLINE_S = 5.0
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+BLOCK_BYTES = 512
+"""What st_blocks counts in, whatever the file system."""
+STATUS_FD = 200
+"""Where `confine.py` says that it begins; high, so that nothing else has it."""
+STATUS_BYTES = 4096
+WATCH_SHARE = 10
+"""Looking at the disk may take one part in so many of the time."""
 HANDLED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> int:
     """Supervise the command line; return 0 when there is a report, whatever it says."""
-    limits = json.loads(sys.argv[1])
+    order = json.loads(sys.argv[1])
     report_fd = int(sys.argv[2])
     parent = os.getppid()
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -37,28 +49,24 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     if os.getppid() != parent:  # the builder died before the kernel knew that it matters
         return 1
-    report = supervise(sys.argv[3:], limits)
+    report = supervise(sys.argv[3:], order)
     os.write(report_fd, json.dumps(report).encode())
     return 0
 
 
-def supervise(command: list[str], limits: dict[str, Any]) -> dict[str, Any]:
+def supervise(command: list[str], order: dict[str, Any]) -> dict[str, Any]:
     """Run `command` until it ends or breaks a limit, then end whatever is left of it."""
     begun = time.monotonic()
-    report: dict[str, Any] = {"ended": "exited", "exit_code": None, "peak_rss_bytes": 0, "error": ""}
+    report: dict[str, Any] = {"ended": "exited", "exit_code": None, "peak_rss_bytes": 0, "disk_bytes": 0, "error": ""}
+    status = os.pipe() if order["confined"] else ()
     try:
-        # This process has one thread, so that code between fork and exec is safe here.
-        child = subprocess.Popen(  # noqa: S603 - running the given command is the purpose
-            command,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=lambda: restrict(limits),  # noqa: PLW1509
-        )
+        child = start(command, order, status)
     except OSError as error:
         return {**report, "ended": "not-started", "error": f"{command[0]}: {error.strerror}", "seconds": 0.0}
+    disk = Disk(order["watched"])
     while True:
         received = signal.sigtimedwait(HANDLED, POLL_S)
-        if received is not None and received.si_signo != signal.SIGCHLD:
+        if was_told_to_stop(order, received):
             report["ended"] = "stopped"
             break
         report["exit_code"] = reap(child.pid)
@@ -66,37 +74,154 @@ def supervise(command: list[str], limits: dict[str, Any]) -> dict[str, Any]:
             break
         family = descendants(os.getpid())
         report["peak_rss_bytes"] = max(report["peak_rss_bytes"], sum(map(rss_bytes, family)))
-        if broken := broken_limit(limits, report["peak_rss_bytes"], len(family), time.monotonic() - begun):
+        disk.look(family, order)
+        if broken := broken_limit(order, report["peak_rss_bytes"], len(family), time.monotonic() - begun, disk):
             report["ended"] = broken
             break
     end_family()
     child.returncode = report["exit_code"] or 0  # reaped above: the destructor need not look for it
+    if report["ended"] == "exited":
+        disk.count(())
+        report["ended"] = "disk" if disk.exceeds(order) else "exited"
+    if status and report["ended"] == "exited":
+        report["ended"], report["error"] = began(status[0])
+    report["disk_bytes"] = disk.used_bytes
     report["seconds"] = round(time.monotonic() - begun, 3)
     return report
 
 
-def broken_limit(limits: dict[str, Any], rss: int, processes: int, seconds: float) -> str:
+def start(command: list[str], order: dict[str, Any], status: "tuple[int, ...]") -> "subprocess.Popen[bytes]":
+    """Start the command, its output where ours goes, or in a file."""
+    if status:
+        os.dup2(status[1], STATUS_FD)
+        os.close(status[1])
+    try:
+        output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if order["output"] else None
+        # This process has one thread, so that code between fork and exec is safe here.
+        return subprocess.Popen(  # noqa: S603 - running the given command is the purpose
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=None if output is not None else subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=(STATUS_FD,) if status else (),
+            preexec_fn=lambda: restrict(order),  # noqa: PLW1509
+        )
+    finally:
+        if status:
+            os.close(STATUS_FD)
+
+
+def was_told_to_stop(order: dict[str, Any], received: "signal.struct_siginfo | None") -> bool:
+    """Return whether whoever started this wants it to end."""
+    if order["lifeline"]:
+        return bool(select.select([0], [], [], 0)[0]) and not os.read(0, 1)
+    return received is not None and received.si_signo != signal.SIGCHLD
+
+
+def began(status_fd: int) -> tuple[str, str]:
+    """Return how a confined program ended that did end, and what went wrong before it began."""
+    os.set_blocking(status_fd, False)
+    try:
+        said = os.read(status_fd, STATUS_BYTES)
+    except BlockingIOError:
+        said = b""
+    if not said:
+        return "not-confined", ""
+    return ("not-started", said[1:].decode(errors="replace")) if len(said) > 1 else ("exited", "")
+
+
+def broken_limit(order: dict[str, Any], rss: int, processes: int, seconds: float, disk: "Disk") -> str:
     """Return which limit does not hold, or an empty string."""
-    if seconds > limits["wall_s"]:
+    if seconds > order["wall_s"]:
         return "timeout"
-    if rss > limits["memory_bytes"]:
+    if processes > order["processes"]:  # first: their memory is mostly one and the same, counted many times
+        return "processes"
+    if rss > order["memory_bytes"]:
         return "memory"
-    return "processes" if processes > limits["processes"] else ""
+    if disk.exceeds(order):
+        return "disk"
+    return "no-room" if disk.free_bytes < order["free_bytes"] else ""
 
 
-def restrict(limits: dict[str, Any]) -> None:
+class Disk:
+    """What a program has written below some folders, and to files that it deleted and still holds open."""
+
+    def __init__(self, folders: list[str]) -> None:
+        self.used_bytes = 0
+        self.files = 0
+        self.free_bytes = sys.maxsize
+        self._folders = folders
+        self._devices = {Path(folder).stat().st_dev for folder in folders}
+        self._next_look = 0.0
+
+    def look(self, family: list[int], order: dict[str, Any]) -> None:
+        """Count, unless that would take too much of the time."""
+        begun = time.monotonic()
+        if not self._folders or begun < self._next_look:
+            return
+        self.count(family, at_most=order["disk_files"])
+        space = os.statvfs(self._folders[0])
+        self.free_bytes = space.f_bavail * space.f_frsize
+        self._next_look = begun + (time.monotonic() - begun) * WATCH_SHARE
+
+    def count(self, family: "list[int] | tuple[int, ...]", at_most: int = sys.maxsize) -> None:
+        """Count everything; stop where there are too many files to go on."""
+        self.used_bytes, self.files = 0, 0
+        seen: set[tuple[int, int]] = set()
+        waiting = list(self._folders)
+        while waiting and self.files <= at_most:
+            try:
+                with os.scandir(waiting.pop()) as entries:
+                    for entry in entries:
+                        state = entry.stat(follow_symlinks=False)
+                        self._add(state, seen)
+                        if entry.is_dir(follow_symlinks=False):
+                            waiting.append(entry.path)
+            except OSError:  # gone again, or not ours to read: what is in there counts in the free space
+                continue
+        for pid in family:
+            for state in open_files(pid):
+                if state.st_nlink == 0 and state.st_dev in self._devices:
+                    self._add(state, seen)
+
+    def exceeds(self, order: dict[str, Any]) -> bool:
+        """Return whether there is more than may be."""
+        return bool(self.used_bytes > order["disk_bytes"] or self.files > order["disk_files"])
+
+    def _add(self, state: os.stat_result, seen: set[tuple[int, int]]) -> None:
+        if (state.st_dev, state.st_ino) not in seen:
+            seen.add((state.st_dev, state.st_ino))
+            self.used_bytes += state.st_blocks * BLOCK_BYTES
+            self.files += 1
+
+
+def open_files(pid: int) -> "list[os.stat_result]":
+    """Return what a process has open, as far as it can be seen."""
+    found: list[os.stat_result] = []
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as links:
+            found.extend(link.stat() for link in links)
+    except OSError:
+        return found
+    return found
+
+
+def restrict(order: dict[str, Any]) -> None:
     """Between fork and exec: die with the supervisor, and take the limits that the kernel enforces."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    os.nice(limits["nice"])
+    os.nice(order["nice"])
+    with contextlib.suppress(OSError):  # when the machine runs out of memory, a step goes before anything of ours
+        Path("/proc/self/oom_score_adj").write_text("1000")
     # No limit on address space: TensorFlow reserves far more than it uses. None on the number of processes: the kernel
     # counts all of the user's, on the whole machine. The supervisor watches resident memory and counts descendants.
-    cpu_s = int(limits["wall_s"] * (os.cpu_count() or 1)) + 1
+    cpu_s = int(order["wall_s"] * (os.cpu_count() or 1)) + 1
     for which, value in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_FSIZE, limits["file_bytes"]),
-        (resource.RLIMIT_NOFILE, limits["open_files"]),
+        (resource.RLIMIT_FSIZE, order["file_bytes"]),
+        (resource.RLIMIT_NOFILE, order["open_files"]),
     ):
         hard = resource.getrlimit(which)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)  # noqa: PLW2901 - clipped to what is allowed

@@ -16,7 +16,7 @@ from services.artifact_builder.sandbox import limits as supervisor
 
 LINES_KEPT: Final = 40
 LINE_CHARACTERS: Final = 400
-_TAIL_BYTES: Final = 64 * 1024
+TAIL_BYTES: Final = 64 * 1024
 _STOP_S: Final = 10.0
 _CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -29,8 +29,30 @@ class Limits:
     memory_bytes: int = 3 * 2**30
     processes: int = 256
     file_bytes: int = 2 * 2**30
+    disk_bytes: int = 8 * 2**30
+    """All that it writes, in all files together."""
+    disk_files: int = 100_000
+    free_bytes: int = 0
+    """What has to stay free on the disk that it writes to."""
     open_files: int = 1024
     nice: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the supervisor is told beside the limits."""
+
+    watched: tuple[str, ...] = ()
+    """Folders whose contents count as written by the program."""
+    output: str = ""
+    """A file for its standard output; empty: together with what it says of errors."""
+    confined: bool = False
+    """`confine.py` is what the command runs before the program."""
+    lifeline: bool = False
+    """Standard input ends when the builder does."""
+
+    def to_json(self, limits: Limits) -> str:
+        return json.dumps(asdict(limits) | asdict(self))
 
 
 class Ending(StrEnum):
@@ -40,7 +62,12 @@ class Ending(StrEnum):
     TIMEOUT = "timeout"
     MEMORY = "memory"
     PROCESSES = "processes"
+    DISK = "disk"
+    NO_ROOM = "no-room"
+    """The disk is about to be full, whoever filled it."""
     NOT_STARTED = "not-started"
+    NOT_CONFINED = "not-confined"
+    """The sandbox did not come up: the machine's trouble."""
     STOPPED = "stopped"
 
 
@@ -56,6 +83,8 @@ class Ended:
     last_lines: tuple[str, ...]
     """The end of its output, both streams together."""
     error: str = ""
+    disk_bytes: int = 0
+    """What was in the watched folders at the end."""
 
     @property
     def succeeded(self) -> bool:
@@ -66,7 +95,14 @@ class SupervisorError(RuntimeError):
     """The process that enforces the limits was ended from outside: the machine's trouble, not the program's."""
 
 
-async def run_limited(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], limits: Limits) -> Ended:
+async def run_limited(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    limits: Limits,
+    order: Order = Order(),
+) -> Ended:
     """Run `command` to its end. When the caller is cancelled, or killed, the program and its children die too.
 
     Raises:
@@ -78,7 +114,7 @@ async def run_limited(command: Sequence[str], *, cwd: Path, environment: Mapping
             sys.executable,
             "-I",
             supervisor.__file__,
-            json.dumps(asdict(limits)),
+            order.to_json(limits),
             str(supervisor_end),
             *command,
             stdin=asyncio.subprocess.DEVNULL,
@@ -105,6 +141,11 @@ async def run_limited(command: Sequence[str], *, cwd: Path, environment: Mapping
         report = report_file.read()
     if not report:
         raise SupervisorError(f"the supervisor of {command[0]} was killed ({process.returncode})")
+    return ended_of(report, tail)
+
+
+def ended_of(report: bytes, tail: bytes) -> Ended:
+    """Return what the supervisor's report and the end of the program's output say."""
     found = json.loads(report)
     return Ended(
         ending=Ending(found["ended"]),
@@ -113,6 +154,7 @@ async def run_limited(command: Sequence[str], *, cwd: Path, environment: Mapping
         peak_rss_bytes=found["peak_rss_bytes"],
         last_lines=last_lines(tail),
         error=found["error"],
+        disk_bytes=found["disk_bytes"],
     )
 
 
@@ -121,8 +163,8 @@ async def _drained(process: asyncio.subprocess.Process) -> bytes:
     tail = b""
     assert process.stdout is not None
     try:
-        while chunk := await process.stdout.read(_TAIL_BYTES):
-            tail = (tail + chunk)[-_TAIL_BYTES:]
+        while chunk := await process.stdout.read(TAIL_BYTES):
+            tail = (tail + chunk)[-TAIL_BYTES:]
         await process.wait()
     finally:
         if process.returncode is None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from services.artifact_builder.firmware.signing import generate_key
+from services.artifact_builder.sandbox.engines import Mode
+from services.artifact_builder.sandbox.opening import LOCAL_REPOSITORIES, SandboxOptions
 from services.artifact_builder.tools import Tools
 from tests.support import git
 
@@ -65,4 +67,10 @@ def signing_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tools(tmp_path: Path, signing_key: Path) -> Tools:
-    return Tools(signing_key=signing_key, compiler_cache=tmp_path / "compiler-cache", minimum_free_bytes=0)
+    """Return tools that trust the test's own repositories, so that every machine runs these tests alike."""
+    return Tools(
+        signing_key=signing_key,
+        compiler_cache=tmp_path / "compiler-cache",
+        minimum_free_bytes=0,
+        sandbox=SandboxOptions(mode=Mode.PROCESS, trusted=LOCAL_REPOSITORIES),
+    )

@@ -24,6 +24,8 @@ class Builder(ServiceProcess):
 
     def __init__(self, url: str, data: Path, key: Path) -> None:
         super().__init__("artifact_builder", url, data, EDGELOOP_SIGNING_KEY=str(key))
+        # The programs of these tests write where the tests can see it.
+        self.settings |= {"EDGELOOP_SANDBOX": "process", "EDGELOOP_TRUSTED_REPOSITORIES": '["file://*"]'}
 
     def start(self) -> None:
         self.state_file.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from services.artifact_builder import store as builds
 from services.artifact_builder.fingerprint import toolbox_digest
 from services.artifact_builder.handlers import Deps, build_commit
 from services.artifact_builder.pipeline import BuildRequest, BuildResult, build
+from services.artifact_builder.sandbox.opening import LOCAL_REPOSITORIES, SandboxOptions
 from services.artifact_builder.tools import Tools
 from services.artifact_builder.workspace import workspace
 from shared.events import Trigger, envelop
@@ -48,7 +49,11 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def module_tools(tmp_path_factory: pytest.TempPathFactory, signing_key: Path) -> Tools:
-    return Tools(signing_key=signing_key, compiler_cache=tmp_path_factory.mktemp("compiler-cache"))
+    return Tools(
+        signing_key=signing_key,
+        compiler_cache=tmp_path_factory.mktemp("compiler-cache"),
+        sandbox=SandboxOptions(trusted=LOCAL_REPOSITORIES),
+    )
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 
 from services.artifact_builder import steps
 from services.artifact_builder.errors import AuthorError
+from services.artifact_builder.sandbox.plain import PlainProcess
 from services.artifact_builder.steps import Converted, Prepared, Site
 from services.artifact_builder.tools import Tools
 from shared.releases.datasets import Dataset, read_dataset, write_dataset
@@ -60,7 +61,7 @@ def checkout(folder: Path, files: dict[str, bytes]) -> Site:
         path.write_bytes(write_dataset(rows))
     for name, data in files.items():
         (folder / "checkout" / name).write_bytes(data)
-    return Site(folder / "checkout", folder)
+    return Site(folder / "checkout", folder, PlainProcess())
 
 
 async def built(site: Site, declared: Manifest, tools: Tools) -> tuple[Prepared, Converted]:
