@@ -1,11 +1,16 @@
 /*
- * Integer kernels for int8 models, C99, without libc.
+ * Kernels for int8 models, C99, without libc.
  *
- * Every kernel gives the bits that TensorFlow Lite for Microcontrollers gives: gemmlowp's two roundings, per-channel
- * scales. Tensors are NHWC with a batch of one. Layer descriptions are constant and live in flash.
+ * Every kernel gives the bits of the runtime that the generated numerics.h names: TensorFlow Lite for Microcontrollers
+ * (gemmlowp's two roundings) or LiteRT (one rounding of a float32). Those called el_litert_... are LiteRT's alone; those
+ * with a multiplier and a shift are TFLM's alone; the others are the same in both.
+ *
+ * Tensors are NHWC with a batch of one. Layer descriptions are constant and live in flash.
  */
 #ifndef EDGELOOP_KERNELS_H
 #define EDGELOOP_KERNELS_H
+
+#include "numerics.h"
 
 #include <stdint.h>
 
@@ -29,10 +34,14 @@ struct el_window {
     int32_t pad_left;
 };
 
-/* int32 sum to int8 output, one multiplier and shift per output channel. */
+/* int32 sum to int8 output, with one factor per output channel. */
 struct el_requantisation {
+#if EL_NUMERICS_LITERT
+    const float *scale;
+#else
     const int32_t *multiplier;
     const int8_t *shift;
+#endif
     int32_t output_zero_point;
     int32_t minimum;
     int32_t maximum;
@@ -136,6 +145,54 @@ struct el_mul {
     int32_t maximum;
 };
 void el_mul(const struct el_mul *layer, const int8_t *a, const int8_t *b, int8_t *output);
+
+/* (bias + a * multiplier + b * multiplier) / 2^shift; the bias holds a half and both zero points. A subtraction has a
+ * negative second multiplier. */
+struct el_litert_add {
+    int32_t size;
+    struct {
+        int32_t size;
+        int32_t multiplier;
+    } a, b;
+    int32_t bias;
+    int32_t shift;
+    int32_t output_zero_point;
+    int32_t minimum;
+    int32_t maximum;
+};
+void el_litert_add(const struct el_litert_add *layer, const int8_t *a, const int8_t *b, int8_t *output);
+
+/* (a - zero point) * (b - zero point) * scale. */
+struct el_litert_mul {
+    int32_t size;
+    struct {
+        int32_t size;
+        int32_t zero_point;
+    } a, b;
+    float scale;
+    int32_t output_zero_point;
+    int32_t minimum;
+    int32_t maximum;
+};
+void el_litert_mul(const struct el_litert_mul *layer, const int8_t *a, const int8_t *b, int8_t *output);
+
+/* Mean and sum of the middle one of three dimensions: sum * scale + bias. The bias holds both zero points. */
+struct el_litert_mean {
+    int32_t outer;
+    int32_t reduced;
+    int32_t inner;
+    float scale;
+    float bias;
+};
+void el_litert_mean(const struct el_litert_mean *layer, const int8_t *input, int8_t *output);
+
+/* float32 to int8: x * factor, the inverse of the scale, rounded, + zero point. */
+struct el_litert_quantise {
+    int32_t size;
+    float factor;
+    int32_t zero_point;
+};
+void el_litert_quantise(const struct el_litert_quantise *layer, const int8_t *input, int8_t *output);
 
 /* Any function of one value: table[value + 128]. */
 struct el_lookup {

@@ -5,6 +5,46 @@
 #include "dsp.h"
 #include "edgeloop_kernels.h"
 #include "fixed_point.h"
+#include "nearest.h"
+
+#if EL_NUMERICS_LITERT
+
+static inline int8_t el_requantise(const struct el_requantisation *to, int32_t channel, int32_t sum)
+{
+    /* Clamped before the zero point is added, which might not fit. */
+    const int32_t zero_point = to->output_zero_point;
+    const int32_t scaled = el_nearest((float)sum * to->scale[channel]);
+    return (int8_t)(el_clamp(scaled, to->minimum - zero_point, to->maximum - zero_point) + zero_point);
+}
+
+#if EL_DSP
+
+/* For outputs that use the whole range of int8: two saturations are the clamp and the zero point. */
+struct el_fast_steps {
+    float scale;
+    int32_t zero_point;
+};
+
+static inline int32_t el_fits_fast_steps(const struct el_requantisation *to, int32_t channel)
+{
+    (void)channel;
+    return to->minimum == INT8_MIN && to->maximum == INT8_MAX;
+}
+
+static inline struct el_fast_steps el_fast_steps(const struct el_requantisation *to, int32_t channel)
+{
+    const struct el_fast_steps steps = {to->scale[channel], to->output_zero_point};
+    return steps;
+}
+
+static inline int8_t el_requantise_fast(struct el_fast_steps steps, int32_t sum)
+{
+    return (int8_t)__ssat(__qadd(el_nearest((float)sum * steps.scale), steps.zero_point), 8);
+}
+
+#endif
+
+#else
 
 static inline int8_t el_requantise(const struct el_requantisation *to, int32_t channel, int32_t sum)
 {
@@ -46,6 +86,8 @@ static inline int8_t el_requantise_fast(struct el_fast_steps steps, int32_t sum)
     const int32_t high = el_add_product_high(sum, steps.twice_multiplier);
     return el_half_to_int8(((high + (high >> 31)) >> steps.shift) + steps.offset);
 }
+
+#endif
 
 #endif
 

@@ -19,7 +19,7 @@ from services.artifact_builder.measuring import Measurement, measure, probing_in
 from shared.boards import ImageBoard
 from shared.events import digest_of
 from shared.events.lab import Numerics
-from shared.inference.tflm import tflm_outputs
+from shared.inference.reference import reference_outputs
 
 REPORT_FILE: Final = "report.json"
 _SOURCES: Final = frozenset({".c", ".h", ".ld"})
@@ -109,7 +109,7 @@ def compile_model(
         CompilerError, CompilerUnavailableError, SigningError: as their functions say.
         shared.inference.InferenceError, shared.inference.ReferenceMissingError: there is no reference to compare with.
     """
-    generated = generate(tflite)
+    generated = generate(tflite, numerics)
     digest = digest_of(tflite)
     compiled = compile_firmware(
         generated,
@@ -122,7 +122,7 @@ def compile_model(
     version = firmware_version(release, digest)
     signed = sign_image(compiled.binary, board, version=version, model_digest=digest, key=bench.key)
     tensors = probing_inputs(generated.input_bytes, rows) if inputs is None else inputs
-    measured = measure(signed.data, board, tensors, tflm_outputs(tflite, tensors))
+    measured = measure(signed.data, board, tensors, reference_outputs(numerics, tflite, tensors))
     return Compilation(
         sources=_sources(bench.work),
         compiled=compiled,

@@ -1,4 +1,4 @@
-"""LiteRT (`ai-edge-litert`): the float32 model's answers, as the reference for what quantisation costs."""
+"""LiteRT (`ai-edge-litert`): the float32 model's answers, and the bits of int8 models in the numerics `litert`."""
 
 from typing import Any, Final
 
@@ -49,6 +49,44 @@ def litert_float_outputs(model: bytes, inputs: npt.NDArray[np.float32]) -> npt.N
     return outputs
 
 
+def litert_int8_outputs(model: bytes, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """Run every row of `inputs` through the default interpreter (XNNPACK on) on one thread, one row at a time.
+
+    Args:
+        model: A full-int8 .tflite with one input and one output.
+        inputs: Quantised windows, shape (rows, *input shape).
+
+    Returns:
+        The output tensors, shape (rows, classes).
+
+    Raises:
+        ReferenceMissingError: LiteRT is not installed.
+        InferenceError: LiteRT cannot run the model, or `inputs` do not fit it.
+    """
+    if inputs.dtype != np.int8:
+        raise InferenceError(
+            f"inputs are {inputs.dtype}; an int8 model takes int8: quantise them with shared.releases.histograms"
+        )
+    interpreter = _interpreter(model)
+    wanted, produced = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    for place, details in (("input", wanted), ("output", produced)):
+        if np.dtype(details["dtype"]) != np.int8:
+            raise InferenceError(
+                f"the model's {place} tensor is {np.dtype(details['dtype'])}; full int8 is allowed: quantise it fully"
+            )
+    shape = tuple(int(size) for size in wanted["shape"])
+    if inputs[:1].size and inputs[0].size != np.prod(shape):
+        raise InferenceError(f"a row of the inputs has shape {inputs.shape[1:]}; the model takes {shape}")
+    outputs = np.empty((len(inputs), int(np.prod(produced["shape"]))), dtype=np.int8)
+    for row, window in enumerate(inputs):
+        try:
+            _run(interpreter, wanted["index"], window.reshape(shape))
+        except (RuntimeError, ValueError) as error:
+            raise InferenceError(f"LiteRT failed on row {row}: {error}") from error
+        outputs[row] = interpreter.get_tensor(produced["index"]).ravel()
+    return outputs
+
+
 def _takes_batches(wanted: dict[str, Any]) -> bool:
     # A model exported with a fixed batch of one has constant shapes inside (RESHAPE): resized, it fails or folds rows
     # together. Only what it says itself counts.
@@ -56,7 +94,7 @@ def _takes_batches(wanted: dict[str, Any]) -> bool:
     return int(signature[0]) == -1
 
 
-def _run(interpreter: Any, index: int, batch: npt.NDArray[np.float32]) -> None:  # noqa: ANN401 - untyped
+def _run(interpreter: Any, index: int, batch: npt.NDArray[np.float32] | npt.NDArray[np.int8]) -> None:  # noqa: ANN401 - untyped
     if tuple(interpreter.get_input_details()[0]["shape"]) != batch.shape:
         interpreter.resize_tensor_input(index, batch.shape)
     interpreter.allocate_tensors()
@@ -75,5 +113,6 @@ def _interpreter(model: bytes) -> Any:  # noqa: ANN401 - ai_edge_litert publishe
         return Interpreter(model_content=model, num_threads=1)
     except (RuntimeError, ValueError) as error:
         raise InferenceError(
-            f"LiteRT cannot load the model ({len(model)} bytes): {error}; it must be a float32 .tflite"
+            f"LiteRT cannot load the model ({len(model)} bytes): {error}; it must be a whole .tflite of operators "
+            "that LiteRT has"
         ) from error

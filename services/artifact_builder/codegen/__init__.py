@@ -1,4 +1,4 @@
-"""From an int8 .tflite model to readable C that gives the bits of TensorFlow Lite for Microcontrollers."""
+"""From an int8 .tflite model to readable C with the bits of TensorFlow Lite for Microcontrollers, or of LiteRT."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from services.artifact_builder.codegen.graph import ElementType, Tensor
 from services.artifact_builder.codegen.lowering import require_kernel
 from services.artifact_builder.codegen.program import Program, compose, interface_offsets
 from services.artifact_builder.codegen.reader import read_graph
+from shared.events.lab import Numerics
 from shared.releases.release import Quantisation
 
 __all__ = [
@@ -40,11 +41,13 @@ class GeneratedModel:
     """A model as C sources, and what it needs."""
 
     sources: Mapping[str, str]
-    """File name to text: model.h, model.c, weights.h, weights.c."""
+    """File name to text: model.h, model.c, weights.h, weights.c, numerics.h."""
+    numerics: Numerics
+    """Whose bits the sources give."""
     arena_bytes: int
     """Planned activation memory."""
     weights_bytes: int
-    """Constant arrays: weights, biases, multipliers, tables."""
+    """Constant arrays: weights, biases, multipliers or scales, tables."""
     input_bytes: int
     """All inputs, one after the other."""
     output_bytes: int
@@ -74,14 +77,14 @@ def require_supported(tflite: bytes) -> None:
         require_kernel(operator)
 
 
-def generate(tflite: bytes) -> GeneratedModel:
-    """Generate C for a fully int8-quantised model.
+def generate(tflite: bytes, numerics: Numerics = Numerics.TFLM) -> GeneratedModel:
+    """Generate C for a fully int8-quantised model, with the bits of one family (docs/adr/0009-two-numerics.md).
 
     Raises:
         MalformedModelError: the bytes are not a whole model.
         UnsupportedModelError: the kernels lack something; the message names the operator and the tensor.
     """
-    program = compose(read_graph(tflite))
+    program = compose(read_graph(tflite), numerics)
     names = c_source.step_names(program.steps)
     constants = c_source.Constants()
     source = c_source.model_source(program, names, constants)
@@ -93,7 +96,9 @@ def generate(tflite: bytes) -> GeneratedModel:
             "model.c": source,
             "weights.h": c_source.weights_header(constants),
             "weights.c": c_source.weights_source(constants),
+            "numerics.h": c_source.numerics_header(numerics),
         },
+        numerics=numerics,
         arena_bytes=program.arena_bytes,
         weights_bytes=constants.size_bytes,
         input_bytes=_size_bytes(inputs),

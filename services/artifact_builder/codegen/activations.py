@@ -8,6 +8,7 @@ from services.artifact_builder.codegen.fixed_point import quantise_multiplier
 from services.artifact_builder.codegen.graph import Operator
 from services.artifact_builder.codegen.layers import Layer, Lowered
 from services.artifact_builder.codegen.quantisation import activation_tensor
+from shared.events.lab import Numerics
 
 _MAXIMUM_SOFTMAX_CLASSES = 4096
 
@@ -31,7 +32,7 @@ def lower_softmax(operator: Operator) -> Layer:
     )
 
 
-def lower_lookup(operator: Operator) -> Layer:
+def lower_lookup(operator: Operator, numerics: Numerics) -> Layer:
     """Lower any function of one value."""
     source = activation_tensor(operator, operator.input(0))
     if source.size != operator.output.size:
@@ -41,7 +42,7 @@ def lower_lookup(operator: Operator) -> Layer:
         inputs=(source,),
         output=operator.output,
         fields={"size": source.size},
-        arrays={"table": np.array(tables.lookup_table(operator, source), np.int8)},
+        arrays={"table": np.array(tables.lookup_table(operator, source, numerics), np.int8)},
     )
 
 

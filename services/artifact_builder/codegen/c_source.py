@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from services.artifact_builder.codegen.graph import Tensor
 from services.artifact_builder.codegen.layers import Layer, Values
 from services.artifact_builder.codegen.program import Place, Program, Step, interface_offsets
+from shared.events.lab import Numerics
 
 _NAME_CHARACTERS: Final = 40
 _VALUES_PER_LINE: Final = 24
 _LINE_CHARACTERS: Final = 120
 _FLAT_CHARACTERS: Final = 96
 _FLAT_FROM_DEPTH: Final = 2
-_C_TYPES: Final = {"i1": "int8_t", "i2": "int16_t", "u2": "uint16_t", "i4": "int32_t"}
+_C_TYPES: Final = {"i1": "int8_t", "i2": "int16_t", "u2": "uint16_t", "i4": "int32_t", "f4": "float"}
 _INT8_LITERALS: Final = tuple(str(value - 256 if value > 127 else value) for value in range(256))
 _INT32_MIN: Final = -(1 << 31)
 
@@ -102,9 +103,28 @@ def _c_type(values: Values) -> str:
     return _C_TYPES[values.dtype.str[1:]]
 
 
-def _literal(value: int) -> str:
+def _literal(value: float) -> str:
+    if isinstance(value, float):
+        # The shortest digits that lead back to this float, and to no other.
+        return f"{np.float32(value)!s}f"
     # C has no negative literals: -2147483648 would be a negated number that is too large.
     return "(-2147483647 - 1)" if value == _INT32_MIN else str(value)
+
+
+def numerics_header(numerics: Numerics) -> str:
+    """Tell the kernels whose arithmetic the layers are described for."""
+    return "\n".join(
+        [
+            "/* Generated: whose bits the kernels give, TensorFlow Lite for Microcontrollers' (0) or LiteRT's (1). */",
+            "#ifndef NUMERICS_H",
+            "#define NUMERICS_H",
+            "",
+            f"#define EL_NUMERICS_LITERT {int(numerics is Numerics.LITERT)}",
+            "",
+            "#endif",
+            "",
+        ]
+    )
 
 
 def model_header(program: Program, facts: Mapping[str, str]) -> str:
@@ -304,6 +324,8 @@ def _initialiser(value: object, depth: int) -> str:
         return "{\n" + "\n".join(lines) + "\n" + "    " * (depth - 1) + "}"
     if isinstance(value, list):
         return "{" + ", ".join(_initialiser(inner, depth) for inner in value) + "}"
+    if isinstance(value, float):
+        return _literal(value)
     return value if isinstance(value, str) else _literal(int(str(value)))
 
 

@@ -4,10 +4,12 @@ from typing import Final
 
 import numpy as np
 
+from services.artifact_builder.codegen import litert
 from services.artifact_builder.codegen.fixed_point import quantise_multiplier
 from services.artifact_builder.codegen.graph import ElementType, Operator, Tensor
 from services.artifact_builder.codegen.layers import Layer, Lowered
 from services.artifact_builder.codegen.tables import requantisation_table
+from shared.events.lab import Numerics
 
 _RANGES: Final = {
     ElementType.INT8: (-128, 127),
@@ -16,7 +18,7 @@ _RANGES: Final = {
 }
 
 
-def lower_quantise(operator: Operator) -> Lowered:
+def lower_quantise(operator: Operator, numerics: Numerics) -> Lowered:
     """Lower float32 to int8 or int16, and a change of scale between integer types."""
     source, output = operator.input(0), operator.output
     _require_quantised(operator, output)
@@ -24,12 +26,17 @@ def lower_quantise(operator: Operator) -> Lowered:
     if source.type is ElementType.FLOAT32:
         if output.type is ElementType.UINT8:
             raise operator.unsupported(f"it makes {output.type_name} of float32", "Convert the model with int8 input")
+        if numerics is Numerics.LITERT and output.type is ElementType.INT8:
+            fields = litert.quantisation_of_floats(source, output)
+            return [Layer("el_litert_quantise", (source,), output, fields)]
         return [_quantise_floats(source, output)]
     _require_quantised(operator, source)
     by = quantise_multiplier(source.scale / output.scale)
     if source.type is output.type is ElementType.INT8:
-        table = np.array(requantisation_table(operator, source), np.int8)
+        table = np.array(requantisation_table(operator, source, numerics), np.int8)
         return [Layer("el_lookup", (source,), output, {"size": source.size}, {"table": table})]
+    if numerics is Numerics.LITERT:
+        litert.require_equal_scales(operator, source)
     low, high = _RANGES[output.type]
     call = Layer(
         kernel=f"el_requantise_{source.type}_to_{output.type}",

@@ -1,10 +1,13 @@
 """Lowering of the operators with weights, and of pooling, which moves a window as they do."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
+from services.artifact_builder.codegen import litert
 from services.artifact_builder.codegen.graph import Operator, Tensor
-from services.artifact_builder.codegen.layers import Layer
+from services.artifact_builder.codegen.layers import Layer, Values
 from services.artifact_builder.codegen.quantisation import (
     activation_range,
     activation_tensor,
@@ -15,6 +18,7 @@ from services.artifact_builder.codegen.quantisation import (
     requantisation,
     weights_tensor,
 )
+from shared.events.lab import Numerics
 
 _SAME = 0
 _DEPTH_STEP = 4
@@ -34,7 +38,7 @@ def channel_pairs(weights: NDArray[np.int8], groups: int = 1) -> NDArray[np.int8
     return np.ascontiguousarray(pairs)
 
 
-def lower_conv_2d(operator: Operator) -> Layer:
+def lower_conv_2d(operator: Operator, numerics: Numerics) -> Layer:
     """Lower a convolution, grouped or dilated as it may be."""
     source = _image(operator, operator.input(0))
     output = _image(operator, operator.output)
@@ -47,9 +51,7 @@ def lower_conv_2d(operator: Operator) -> Layer:
         raise operator.malformed(f"{channels} output channels do not split into {groups} groups")
     weights, scales = weights_tensor(operator, filters, channels)
     bias = bias_values(operator, operator.optional_input(2), channels)
-    fields, arrays = requantisation(
-        double_product_multipliers(scales, source, output), output, activation_range(operator, output)
-    )
+    fields, arrays = _requantisation(operator, numerics, source, scales)
     return Layer(
         kernel="el_conv2d",
         inputs=(source,),
@@ -71,7 +73,7 @@ def lower_conv_2d(operator: Operator) -> Layer:
     )
 
 
-def lower_depthwise_conv_2d(operator: Operator) -> Layer:
+def lower_depthwise_conv_2d(operator: Operator, numerics: Numerics) -> Layer:
     """Lower a depthwise convolution."""
     source = _image(operator, operator.input(0))
     output = _image(operator, operator.output)
@@ -81,9 +83,7 @@ def lower_depthwise_conv_2d(operator: Operator) -> Layer:
         raise operator.malformed(f"weights {list(filters.shape)} fit neither input nor output")
     weights, scales = weights_tensor(operator, filters, channels)
     bias = bias_values(operator, operator.optional_input(2), channels)
-    fields, arrays = requantisation(
-        double_product_multipliers(scales, source, output), output, activation_range(operator, output)
-    )
+    fields, arrays = _requantisation(operator, numerics, source, scales)
     window = _window(operator, source, output, filters.shape[1], filters.shape[2])
     sizes = (window["height"], window["width"], window["dilation_height"], window["dilation_width"])
     return Layer(
@@ -108,7 +108,7 @@ def lower_depthwise_conv_2d(operator: Operator) -> Layer:
     )
 
 
-def lower_fully_connected(operator: Operator) -> Layer:
+def lower_fully_connected(operator: Operator, numerics: Numerics) -> Layer:
     """Lower a dense layer, with one scale or one per unit."""
     source = activation_tensor(operator, operator.input(0))
     output = operator.output
@@ -123,12 +123,7 @@ def lower_fully_connected(operator: Operator) -> Layer:
         raise operator.unsupported("its weights are shuffled", "Convert without shuffled weights")
     weights, scales = weights_tensor(operator, filters, units)
     bias = bias_values(operator, operator.optional_input(2), units)
-    multipliers = (
-        [float_product_multiplier(filters.scale, source, output)] * units
-        if len(filters.scales) == 1
-        else double_product_multipliers(scales, source, output)
-    )
-    fields, arrays = requantisation(multipliers, output, activation_range(operator, output))
+    fields, arrays = _requantisation(operator, numerics, source, scales)
     return Layer(
         kernel="el_fully_connected",
         inputs=(source,),
@@ -143,7 +138,7 @@ def lower_fully_connected(operator: Operator) -> Layer:
     )
 
 
-def lower_pool_2d(operator: Operator) -> Layer:
+def lower_pool_2d(operator: Operator, numerics: Numerics) -> Layer:
     """Lower average and maximum pooling."""
     source = _image(operator, operator.input(0))
     output = _image(operator, operator.output)
@@ -151,7 +146,9 @@ def lower_pool_2d(operator: Operator) -> Layer:
         raise operator.malformed("input and output differ in channels")
     if (source.scale, source.zero_point) != (output.scale, output.zero_point):
         raise operator.unsupported("its input and output have different scales", "Convert the model again")
-    low, high = activation_range(operator, output)
+    # XNNPACK has no int8 average pooling, so that LiteRT's own kernel takes it, whose limits are TFLM's.
+    delegated = numerics is Numerics.LITERT and operator.name == "MAX_POOL_2D"
+    low, high = (litert.activation_range if delegated else activation_range)(operator, output)
     return Layer(
         kernel="el_average_pool2d" if operator.name == "AVERAGE_POOL_2D" else "el_max_pool2d",
         struct="el_pool2d",
@@ -167,6 +164,21 @@ def lower_pool_2d(operator: Operator) -> Layer:
             "maximum": high,
         },
     )
+
+
+def _requantisation(
+    operator: Operator, numerics: Numerics, source: Tensor, scales: tuple[float, ...]
+) -> tuple[Mapping[str, object], Mapping[str, Values]]:
+    """Return the fields and arrays of `struct el_requantisation`; `scales` are the weights', per output channel."""
+    output = operator.output
+    if numerics is Numerics.LITERT:
+        return litert.requantisation(operator, source, scales, output)
+    multipliers = (
+        [float_product_multiplier(scales[0], source, output)] * len(scales)
+        if operator.name == "FULLY_CONNECTED" and len(operator.input(1).scales) == 1
+        else double_product_multipliers(scales, source, output)
+    )
+    return requantisation(multipliers, output, activation_range(operator, output))
 
 
 def _image(operator: Operator, tensor: Tensor) -> Tensor:

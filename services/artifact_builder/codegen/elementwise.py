@@ -4,19 +4,23 @@ from dataclasses import replace
 
 import numpy as np
 
+from services.artifact_builder.codegen import litert
 from services.artifact_builder.codegen.fixed_point import Multiplier, quantise_multiplier
 from services.artifact_builder.codegen.graph import Operator, Tensor
 from services.artifact_builder.codegen.layers import Layer, Lowered
 from services.artifact_builder.codegen.movement import Region, move, repeated
 from services.artifact_builder.codegen.quantisation import activation_range, activation_tensor
+from shared.events.lab import Numerics
 
 _ADD_LEFT_SHIFT = 20
 _FIRST_EXPANSION_INDEX = -2_000_000
 
 
-def lower_addition(operator: Operator) -> Lowered:
+def lower_addition(operator: Operator, numerics: Numerics) -> Lowered:
     """Lower addition and subtraction."""
     a, b, output, expansions = _operands(operator)
+    if numerics is Numerics.LITERT:
+        return [*expansions, Layer("el_litert_add", (a, b), output, litert.addition(operator, a, b))]
     twice_maximum = 2.0 * max(a.scale, b.scale)
     low, high = activation_range(operator, output)
     result = quantise_multiplier(twice_maximum / ((1 << _ADD_LEFT_SHIFT) * output.scale))
@@ -39,9 +43,11 @@ def lower_addition(operator: Operator) -> Lowered:
     return [*expansions, call]
 
 
-def lower_multiplication(operator: Operator) -> Lowered:
+def lower_multiplication(operator: Operator, numerics: Numerics) -> Lowered:
     """Lower multiplication."""
     a, b, output, expansions = _operands(operator)
+    if numerics is Numerics.LITERT:
+        return [*expansions, Layer("el_litert_mul", (a, b), output, litert.multiplication(operator, a, b))]
     low, high = activation_range(operator, output)
     result = quantise_multiplier(a.scale * b.scale / output.scale)
     call = Layer(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from services.artifact_builder.codegen.graph import Tensor
 
-Values = NDArray[np.int8] | NDArray[np.int16] | NDArray[np.int32] | NDArray[np.uint16]
+Values = NDArray[np.int8] | NDArray[np.int16] | NDArray[np.int32] | NDArray[np.uint16] | NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,13 +31,14 @@ from services.artifact_builder.codegen.quantisation import activation_tensor
 from services.artifact_builder.codegen.reductions import lower_arg_extremum, lower_reduction
 from services.artifact_builder.codegen.resizing import lower_pad, lower_resize_nearest
 from services.artifact_builder.codegen.state import STATE_OPERATORS
+from shared.events.lab import Numerics
 
 ALIASES = frozenset({"RESHAPE", "EXPAND_DIMS", "SQUEEZE"})
 """Operators that give the same bytes another shape: they cost nothing. Only their first input matters."""
 
 
-def lower(operator: Operator) -> Lowered:
-    """Return the calls that do what an operator does, and the tensors that need none.
+def lower(operator: Operator, numerics: Numerics) -> Lowered:
+    """Return the calls that do what an operator does with the bits of one family, and the tensors that need none.
 
     Raises:
         UnsupportedModelError: there is no kernel for it.
@@ -50,9 +51,14 @@ def lower(operator: Operator) -> Lowered:
         raise operator.malformed(f"it has {len(operator.outputs)} outputs instead of one")
     if operator.name in ALIASES:
         return _lower_alias(operator)
-    if operator.name in _INT8_LAYERS:
+    if operator.name in {*_INT8_LAYERS, *_INT8_LAYERS_BY_FAMILY}:
         activation_tensor(operator, operator.output)
+    if operator.name in _INT8_LAYERS_BY_FAMILY:
+        return [_INT8_LAYERS_BY_FAMILY[operator.name](operator, numerics)]
+    if operator.name in _INT8_LAYERS:
         return [_INT8_LAYERS[operator.name](operator)]
+    if operator.name in _BY_FAMILY:
+        return _BY_FAMILY[operator.name](operator, numerics)
     return _LOWERINGS[operator.name](operator)
 
 
@@ -78,34 +84,41 @@ def _lower_alias(operator: Operator) -> Lowered:
     return [View(output, source)] if source.data is None else [copy(operator, source, output)]
 
 
-_INT8_LAYERS: Mapping[str, Callable[[Operator], Layer]] = {
+_INT8_LAYERS_BY_FAMILY: Mapping[str, Callable[[Operator, Numerics], Layer]] = {
     "CONV_2D": lower_conv_2d,
     "DEPTHWISE_CONV_2D": lower_depthwise_conv_2d,
     "FULLY_CONNECTED": lower_fully_connected,
     "AVERAGE_POOL_2D": lower_pool_2d,
     "MAX_POOL_2D": lower_pool_2d,
-    "SOFTMAX": lower_softmax,
     "MEAN": lower_reduction,
     "SUM": lower_reduction,
     "REDUCE_MAX": lower_reduction,
     "REDUCE_MIN": lower_reduction,
+    **dict.fromkeys(tables.LOOKUPS, lower_lookup),
+}
+"""Operators on int8 tensors with one output that are one call of a kernel, another one for each family of numerics."""
+
+_INT8_LAYERS: Mapping[str, Callable[[Operator], Layer]] = {
+    "SOFTMAX": lower_softmax,
     "PAD": lower_pad,
     "PADV2": lower_pad,
     "RESIZE_NEAREST_NEIGHBOR": lower_resize_nearest,
-    **dict.fromkeys(tables.LOOKUPS, lower_lookup),
 }
-"""Operators on int8 tensors with one output that are one call of a kernel."""
+"""Those whose kernel gives the bits of both families. None belongs here that was not compared with both runtimes."""
 
-_LOWERINGS: Mapping[str, Callable[[Operator], Lowered]] = {
+_BY_FAMILY: Mapping[str, Callable[[Operator, Numerics], Lowered]] = {
     "ADD": lower_addition,
     "SUB": lower_addition,
     "MUL": lower_multiplication,
+    "QUANTIZE": lower_quantise,
+}
+
+_LOWERINGS: Mapping[str, Callable[[Operator], Lowered]] = {
     "MAXIMUM": lower_extremum,
     "MINIMUM": lower_extremum,
     "PRELU": lower_prelu,
     "ARG_MAX": lower_arg_extremum,
     "ARG_MIN": lower_arg_extremum,
-    "QUANTIZE": lower_quantise,
     "DEQUANTIZE": lower_dequantise,
     "CONCATENATION": lower_concatenation,
     "PACK": lower_pack,
@@ -123,5 +136,5 @@ _LOWERINGS: Mapping[str, Callable[[Operator], Lowered]] = {
 
 _SEVERAL_OUTPUTS = frozenset({"SPLIT", "SPLIT_V", "UNPACK"})
 
-SUPPORTED = frozenset({*_INT8_LAYERS, *_LOWERINGS, *ALIASES, *STATE_OPERATORS})
+SUPPORTED = frozenset({*_INT8_LAYERS_BY_FAMILY, *_INT8_LAYERS, *_BY_FAMILY, *_LOWERINGS, *ALIASES, *STATE_OPERATORS})
 """Every operator that may occur in a model."""

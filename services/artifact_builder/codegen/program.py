@@ -11,6 +11,7 @@ from services.artifact_builder.codegen.lowering import ALIASES, lower
 from services.artifact_builder.codegen.movement import copy
 from services.artifact_builder.codegen.planner import Lifetime, Plan, aligned, plan_arena
 from services.artifact_builder.codegen.state import STATE_OPERATORS, Variable, Variables, must_copy
+from shared.events.lab import Numerics
 
 _MAXIMUM_CONSTANT_BYTES: Final = 1 << 26
 """What all operators read of constants together; the largest flash of the catalogue is a quarter of it."""
@@ -60,7 +61,7 @@ class Program:
     arena_bytes: int
 
 
-def compose(graph: Graph) -> Program:
+def compose(graph: Graph, numerics: Numerics) -> Program:
     """Lower a graph and plan its memory.
 
     Concatenations are tried both ways, made in place and copied together, because a place that is taken early can make
@@ -70,10 +71,10 @@ def compose(graph: Graph) -> Program:
         MalformedModelError: operators do not fit together.
         UnsupportedModelError: the kernels lack something.
     """
-    composer = _Composer(graph, joins=True)
+    composer = _Composer(graph, numerics, joins=True)
     best = composer.program()
     if composer.has_joined:
-        best = min(best, _Composer(graph, joins=False).program(), key=lambda program: program.arena_bytes)
+        best = min(best, _Composer(graph, numerics, joins=False).program(), key=lambda program: program.arena_bytes)
     return best
 
 
@@ -94,6 +95,7 @@ class _Root:
 @dataclass(slots=True)
 class _Composer:
     graph: Graph
+    numerics: Numerics
     joins: bool
     has_joined: bool = False
     _steps: list[Step] = field(default_factory=list)
@@ -160,7 +162,7 @@ class _Composer:
         for place, operator in enumerate(operators):
             _require_inputs_known(operator, known)
             layers: list[Layer] = []
-            for item in _lower_one(operator, variables, copy_read=place in copied):
+            for item in self._lower_one(operator, variables, copy_read=place in copied):
                 match item:
                     case Layer():
                         layers.append(item)
@@ -178,6 +180,16 @@ class _Composer:
             layers = [layer for layer in layers if not self._changes_nothing(layer)]
             if layers:
                 self._steps.append(Step(operator, tuple(layers)))
+
+    def _lower_one(self, operator: Operator, variables: Variables, *, copy_read: bool) -> Lowered:
+        if operator.name not in STATE_OPERATORS:
+            return lower(operator, self.numerics)
+        if operator.name == "READ_VARIABLE":
+            state = variables.of(operator)
+            return [copy(operator, state, operator.output)] if copy_read else [View(operator.output, state)]
+        if operator.name == "ASSIGN_VARIABLE":
+            return [copy(operator, operator.input(1), variables.of(operator))]
+        return []
 
     def _root(self, tensor: Tensor, offset_bytes: int = 0) -> _Root:
         """Return the tensor that owns the bytes, and where in it they begin."""
@@ -302,14 +314,3 @@ def _require_inputs_known(operator: Operator, known: set[int]) -> None:
     for tensor in operator.inputs[:1] if operator.name in ALIASES else operator.inputs:
         if tensor is not None and tensor.data is None and tensor.index not in known:
             raise operator.malformed(f"{tensor.label} is read before anything makes it")
-
-
-def _lower_one(operator: Operator, variables: Variables, *, copy_read: bool) -> Lowered:
-    if operator.name not in STATE_OPERATORS:
-        return lower(operator)
-    if operator.name == "READ_VARIABLE":
-        state = variables.of(operator)
-        return [copy(operator, state, operator.output)] if copy_read else [View(operator.output, state)]
-    if operator.name == "ASSIGN_VARIABLE":
-        return [copy(operator, operator.input(1), variables.of(operator))]
-    return []

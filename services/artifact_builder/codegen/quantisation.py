@@ -1,10 +1,14 @@
 """From scales to integers, with the float and double steps that TensorFlow Lite for Microcontrollers takes."""
 
+import math
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from services.artifact_builder.codegen.fixed_point import Multiplier, quantise_multiplier
 from services.artifact_builder.codegen.graph import ElementType, Operator, Tensor
+from services.artifact_builder.codegen.layers import Values
 
 INT8_MIN, INT8_MAX = -128, 127
 
@@ -13,6 +17,12 @@ _CONVERT_INT8 = (
     "inference_output_type int8, and a representative dataset"
 )
 _NONE, _RELU, _RELU_N1_TO_1, _RELU6 = 0, 1, 2, 3
+_LIMITS: Mapping[int, tuple[float, float]] = {
+    _NONE: (-math.inf, math.inf),
+    _RELU: (0.0, math.inf),
+    _RELU_N1_TO_1: (-1.0, 1.0),
+    _RELU6: (0.0, 6.0),
+}
 
 
 def activation_tensor(operator: Operator, tensor: Tensor) -> Tensor:
@@ -76,26 +86,27 @@ def float_product_multiplier(weights_scale: float, source: Tensor, output: Tenso
     return quantise_multiplier(float(np.float32(source.scale) * np.float32(weights_scale)) / output.scale)
 
 
+def fused_limits(operator: Operator) -> tuple[float, float]:
+    """Return the real numbers between which the fused activation holds the output."""
+    kind = operator.option("FusedActivationFunction")
+    if kind not in _LIMITS:
+        raise operator.unsupported(
+            f"its fused activation is number {kind}; none, relu, relu6 and relu_n1_to_1 are supported",
+            "Use one of them, or an activation layer of its own",
+        )
+    return _LIMITS[kind]
+
+
 def activation_range(operator: Operator, output: Tensor) -> tuple[int, int]:
     """Return the smallest and largest output that the fused activation leaves."""
-    kind = operator.option("FusedActivationFunction")
+    smallest, largest = fused_limits(operator)
 
     def quantised(real: float) -> int:
         ratio = float(np.float32(real) / np.float32(output.scale))
         return output.zero_point + int(np.floor(ratio + 0.5) if ratio >= 0 else np.ceil(ratio - 0.5))
 
-    limits = {
-        _NONE: (INT8_MIN, INT8_MAX),
-        _RELU: (max(INT8_MIN, quantised(0.0)), INT8_MAX),
-        _RELU_N1_TO_1: (max(INT8_MIN, quantised(-1.0)), min(INT8_MAX, quantised(1.0))),
-        _RELU6: (max(INT8_MIN, quantised(0.0)), min(INT8_MAX, quantised(6.0))),
-    }
-    if kind not in limits:
-        raise operator.unsupported(
-            f"its fused activation is number {kind}; none, relu, relu6 and relu_n1_to_1 are supported",
-            "Use one of them, or an activation layer of its own",
-        )
-    low, high = limits[kind]
+    low = INT8_MIN if math.isinf(smallest) else max(INT8_MIN, quantised(smallest))
+    high = INT8_MAX if math.isinf(largest) else min(INT8_MAX, quantised(largest))
     if low > high:
         raise operator.malformed("its fused activation leaves no value")
     return low, high
@@ -103,14 +114,14 @@ def activation_range(operator: Operator, output: Tensor) -> tuple[int, int]:
 
 def requantisation(
     multipliers: list[Multiplier], output: Tensor, limits: tuple[int, int]
-) -> tuple[dict[str, object], dict[str, NDArray[np.int8] | NDArray[np.int32]]]:
+) -> tuple[Mapping[str, object], Mapping[str, Values]]:
     """Return the fields and arrays of `struct el_requantisation`."""
-    fields: dict[str, object] = {
+    fields = {
         "output_zero_point": output.zero_point,
         "minimum": limits[0],
         "maximum": limits[1],
     }
-    arrays: dict[str, NDArray[np.int8] | NDArray[np.int32]] = {
+    arrays: dict[str, Values] = {
         "requantisation.multiplier": np.array([m.multiplier for m in multipliers], np.int32),
         "requantisation.shift": np.array([m.shift for m in multipliers], np.int8),
     }

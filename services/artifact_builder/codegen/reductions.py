@@ -2,16 +2,18 @@
 
 import math
 
+from services.artifact_builder.codegen import litert
 from services.artifact_builder.codegen.fixed_point import Multiplier, quantise_multiplier
 from services.artifact_builder.codegen.graph import ElementType, Operator
 from services.artifact_builder.codegen.layers import Layer, Lowered
 from services.artifact_builder.codegen.movement import constant_integers
 from services.artifact_builder.codegen.quantisation import activation_tensor
+from shared.events.lab import Numerics
 
 _KERNELS = {"MEAN": "el_mean", "SUM": "el_mean", "REDUCE_MAX": "el_reduce_max", "REDUCE_MIN": "el_reduce_min"}
 
 
-def lower_reduction(operator: Operator) -> Layer:
+def lower_reduction(operator: Operator, numerics: Numerics) -> Layer:
     """Lower mean, sum, largest and smallest value over neighbouring dimensions."""
     source = activation_tensor(operator, operator.input(0))
     rank = len(source.shape)
@@ -29,6 +31,10 @@ def lower_reduction(operator: Operator) -> Layer:
         raise operator.malformed(f"its output should have {outer * inner} elements, not {operator.output.size}")
     if operator.name.startswith("REDUCE") and source.quantisation != operator.output.quantisation:
         raise operator.unsupported("its input and output have different scales", "Convert the model again")
+    sizes = {"outer": outer, "reduced": reduced, "inner": inner}
+    if numerics is Numerics.LITERT and operator.name in litert.SUMS:
+        fields = sizes | litert.sum_or_mean(operator, source, reduced)
+        return Layer(kernel="el_litert_mean", inputs=(source,), output=operator.output, fields=fields)
     by = quantise_multiplier(source.scale / operator.output.scale)
     if operator.name == "MEAN":
         by = _divided(by, reduced)
@@ -38,9 +44,7 @@ def lower_reduction(operator: Operator) -> Layer:
         inputs=(source,),
         output=operator.output,
         fields={
-            "outer": outer,
-            "reduced": reduced,
-            "inner": inner,
+            **sizes,
             "input_zero_point": source.zero_point,
             "output_zero_point": operator.output.zero_point,
             "multiplier": by.multiplier,

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from services.artifact_builder.codegen import fixed_point
+from services.artifact_builder.codegen import fixed_point, litert
 from services.artifact_builder.codegen.fixed_point import Multiplier, quantise_multiplier
 from services.artifact_builder.codegen.graph import Operator, Tensor
 from services.artifact_builder.codegen.quantisation import INT8_MAX, INT8_MIN
+from shared.events.lab import Numerics
 
 _SOFTMAX_INTEGER_BITS = 5
 _SIGMOID_INTEGER_BITS = 4
@@ -26,9 +27,11 @@ def softmax_exponentials(scale: float, beta: float) -> NDArray[np.int32]:
     return np.array(values, np.int32)
 
 
-def lookup_table(operator: Operator, source: Tensor) -> list[int]:
+def lookup_table(operator: Operator, source: Tensor, numerics: Numerics) -> list[int]:
     """Return the output for every input from -128 to 127."""
     function = LOOKUPS[operator.name](operator, source)
+    if numerics is Numerics.LITERT:
+        function = litert.lookup_function(operator, source) or function
     return [function(value) for value in range(INT8_MIN, INT8_MAX + 1)]
 
 
@@ -40,14 +43,14 @@ def _float32_ratio(source: Tensor, output: Tensor) -> float:
     return float(np.float32(source.scale) / np.float32(output.scale))
 
 
-def requantisation_table(operator: Operator, source: Tensor) -> list[int]:
+def requantisation_table(operator: Operator, source: Tensor, numerics: Numerics) -> list[int]:
     """Return the int8 of another scale for every int8."""
     output = operator.output
+    values = range(INT8_MIN, INT8_MAX + 1)
+    if numerics is Numerics.LITERT:
+        return [litert.requantised(operator, source, value) for value in values]
     by = quantise_multiplier(source.scale / output.scale)
-    return [
-        _clamp(fixed_point.scale(value - source.zero_point, by) + output.zero_point)
-        for value in range(INT8_MIN, INT8_MAX + 1)
-    ]
+    return [_clamp(fixed_point.scale(value - source.zero_point, by) + output.zero_point) for value in values]
 
 
 def _relu(operator: Operator, source: Tensor) -> Callable[[int], int]:

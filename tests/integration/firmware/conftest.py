@@ -13,6 +13,7 @@ from services.artifact_builder.codegen import GeneratedModel, generate
 from services.artifact_builder.firmware.compiling import Toolchain, compile_firmware
 from services.artifact_builder.firmware.signing import generate_key, sign_image
 from shared.boards import ImageBoard, image_board
+from shared.inference.litert import litert_int8_outputs
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +81,13 @@ def make_image(tmp_path_factory: pytest.TempPathFactory, zig_cache: Path, key: P
         return built[digest, board.name, toolchain]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def litert() -> Callable[[bytes, NDArray[np.int8]], list[bytes]]:
+    """LiteRT's default interpreter: one output per row of inputs."""
+    pytest.importorskip("ai_edge_litert", reason="ai-edge-litert is not installed; pip install 'edgeloop[validators]'")
+    return lambda model, rows: [output.tobytes() for output in litert_int8_outputs(model, rows)]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ import pytest
 
 from shared.events.lab import Numerics
 from shared.inference import InferenceError, ReferenceMissingError, litert, tflm
-from shared.inference.litert import litert_float_outputs
+from shared.inference.litert import litert_float_outputs, litert_int8_outputs
+from shared.inference.reference import reference_outputs
 from shared.inference.tflm import tflm_outputs
 
 GESTURES = Path(__file__).parents[2] / "data" / "gestures"
@@ -49,6 +50,21 @@ def test_litert_gives_the_same_scores_in_batches_and_one_by_one() -> None:
     np.testing.assert_allclose(single.sum(axis=1), 1, atol=1e-5)
 
 
+def test_litert_gives_an_int8_row_the_same_bits_alone_among_others_and_flat() -> None:
+    inputs = np.random.default_rng(2).integers(-128, 128, (8, 20, 3)).astype(np.int8)
+    together = litert_int8_outputs(INT8, inputs)
+    assert (litert_int8_outputs(INT8, inputs.reshape(8, -1)) == together).all()
+    assert all((litert_int8_outputs(INT8, inputs[row : row + 1])[0] == together[row]).all() for row in range(8))
+
+
+def test_each_family_of_numerics_has_its_reference() -> None:
+    inputs = np.random.default_rng(3).integers(-128, 128, (100, 20, 3)).astype(np.int8)
+    answers = {numerics: reference_outputs(numerics, INT8, inputs) for numerics in Numerics}
+    assert (answers[Numerics.TFLM] == tflm_outputs(INT8, inputs)).all()
+    assert (answers[Numerics.LITERT] == litert_int8_outputs(INT8, inputs)).all()
+    assert (answers[Numerics.TFLM] != answers[Numerics.LITERT]).any()
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_no_rows_give_no_outputs(rows: int) -> None:
     assert tflm_outputs(INT8, np.zeros((rows, 20, 3), np.int8)).shape == (rows, 3)
@@ -65,9 +81,12 @@ def test_no_rows_give_no_outputs(rows: int) -> None:
         (b"", np.zeros((1, 20, 3), np.int8), "cannot load"),
     ],
 )
-def test_tflm_says_what_is_wrong_with_the_model_or_inputs(model: bytes, inputs: Any, says: str) -> None:
+@pytest.mark.parametrize("numerics", Numerics)
+def test_the_int8_references_say_what_is_wrong_with_the_model_or_inputs(
+    numerics: Numerics, model: bytes, inputs: Any, says: str
+) -> None:
     with pytest.raises(InferenceError) as error:
-        tflm_outputs(model, inputs)
+        reference_outputs(numerics, model, inputs)
     assert says in str(error.value)
 
 
