@@ -172,6 +172,7 @@ async def build(request: BuildRequest, workspace: Path, tools: Tools) -> BuildRe
             site.checkout,
             limits=tools.limits(tools.clone_timeout_s),
             schemes=tools.url_schemes,
+            allowed=tools.checkout,
         )
     return await build_checkout(request, site, tools, stages)
 

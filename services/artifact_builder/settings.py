@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.harmless import Allowance
 from services.artifact_builder.sandbox.engines import Mode
 from services.artifact_builder.sandbox.opening import SandboxOptions
 from services.artifact_builder.source import SCHEMES
@@ -27,6 +28,8 @@ class Settings(BaseServiceSettings):
     step_disk_files: int = Field(default=100_000, gt=0, description="How many files a step may write")
     step_variables: tuple[str, ...] = Field(default=(), description="Names of variables that steps may see")
     clone_timeout_s: float = Field(default=120, gt=0)
+    checkout_bytes: int = Field(default=2 * 2**30, gt=0, description="Of a repository, checked out")
+    checkout_files: int = Field(default=20_000, gt=0, description="Of a repository, checked out")
     conversion_timeout_s: float = Field(default=300, gt=0)
     minimum_free_bytes: int = Field(default=256 * 2**20, ge=0, description="Below this no build is begun")
     sandbox: Mode = Field(default=Mode.AUTO, description="auto is the strongest that works here")
@@ -57,6 +60,7 @@ class Settings(BaseServiceSettings):
             step_disk_files=self.step_disk_files,
             step_variables=self.step_variables,
             clone_timeout_s=self.clone_timeout_s,
+            checkout=Allowance(files=self.checkout_files, total_bytes=self.checkout_bytes),
             conversion_timeout_s=self.conversion_timeout_s,
             minimum_free_bytes=self.minimum_free_bytes,
             sandbox=SandboxOptions(

@@ -2,13 +2,23 @@
 
 import os
 import re
-from collections.abc import Collection
+import signal
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from services.artifact_builder.errors import AuthorError, InfrastructureError
-from services.artifact_builder.sandbox.processes import Ended, Ending, Limits, run_limited
+from services.artifact_builder.harmless import (
+    Allowance,
+    Entry,
+    entries_of_folder,
+    entries_of_listing,
+    problems,
+    too_many_files,
+)
+from services.artifact_builder.sandbox.processes import Ended, Ending, Limits, Order, run_limited
 
 SCHEMES: Final = ("https", "ssh", "file")
 _SCP_STYLE: Final = re.compile(r"^[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:(?!//)")
@@ -20,7 +30,17 @@ _CONFIGURATION: Final = (
     "core.fsmonitor=false",
     "advice.detachedHead=false",
     "gc.auto=0",
+    "fetch.unpackLimit=1",
+    # Files of LFS come from a server that the repository names: they are not fetched, whatever this machine is set to.
+    "filter.lfs.smudge=",
+    "filter.lfs.process=",
+    "filter.lfs.required=false",
 )
+_GIT_BYTES: Final = 64 * 2**20
+_GIT_FILES: Final = 1000
+"""What git keeps beside the objects and the files."""
+_LISTED_BYTES: Final = 512
+"""Of an average entry of a listing at most: its path is most of it."""
 
 
 def scheme_of(url: str) -> str:
@@ -36,11 +56,19 @@ def without_secrets(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-async def clone(url: str, commit: str, into: Path, *, limits: Limits, schemes: Collection[str] = SCHEMES) -> None:
-    """Check `commit` out into `into`, which must not exist yet. Submodules are not fetched.
+async def clone(
+    url: str,
+    commit: str,
+    into: Path,
+    *,
+    limits: Limits,
+    schemes: Collection[str] = SCHEMES,
+    allowed: Allowance = Allowance(),  # noqa: B008 - frozen
+) -> None:
+    """Check `commit` out into `into`, which must not exist yet. What it holds is judged before it is written there.
 
     Raises:
-        AuthorError: the URL's scheme is not allowed, or the repository has no such commit.
+        AuthorError: the URL's scheme is not allowed, the repository has no such commit, or it is too large or hostile.
         InfrastructureError: the repository did not answer.
     """
     if scheme_of(url) not in schemes:
@@ -49,21 +77,53 @@ async def clone(url: str, commit: str, into: Path, *, limits: Limits, schemes: C
             f"allowed are {', '.join(schemes)}. Next: use such a URL at the forge, or extend EDGELOOP_URL_SCHEMES"
         )
     into.mkdir()  # noqa: ASYNC240 - one folder on a local disk
-    git = _Git(url, into, limits, _environment(schemes))
+    git = _Git(url, into, _of_fetch(limits, allowed), _environment(schemes))
     git.must(await git.run("init", "--quiet"))
     fetched = await git.run("fetch", "--quiet", "--no-tags", "--depth=1", "--", url, commit)
+    if fetched.ending is Ending.DISK:
+        raise git.too_large(allowed)
     if not fetched.succeeded:
         if not any(sign in line for line in fetched.last_lines for sign in _NOT_THERE):
             raise git.unreachable(fetched)
         # Older servers give only what a branch or tag points at: fetch those, whole, and look inside.
         heads = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
-        git.must(await git.run("fetch", "--quiet", "--no-tags", "--", url, *heads))
+        fetched = await git.run("fetch", "--quiet", "--no-tags", "--", url, *heads)
+        if fetched.ending is Ending.DISK:
+            raise git.too_large(allowed)
+        git.must(fetched)
     if not (await git.run("cat-file", "-e", f"{commit}^{{commit}}")).succeeded:
         raise AuthorError(
             f"repository {without_secrets(url)} has no commit {commit} any more; a forced push may have replaced it. "
             "Next: push again"
         )
+    require_harmless(await git.listing(commit, allowed), allowed)
     git.must(await git.run("checkout", "--quiet", "--detach", commit))
+    require_harmless_folder(into, allowed)
+
+
+def require_harmless_folder(top: Path, allowed: Allowance) -> None:
+    """Judge what is in a folder already, links and LFS pointers included.
+
+    Raises:
+        AuthorError: the first thing that is wrong, and in `last_lines` a few more.
+    """
+    require_harmless(list(entries_of_folder(top, at_most=allowed.files)), allowed)
+
+
+def require_harmless(entries: Sequence[Entry], allowed: Allowance) -> None:
+    """Raise AuthorError unless a repository with these entries may be used."""
+    if found := problems(entries, allowed):
+        raise AuthorError(found[0], found[1:])
+
+
+def _of_fetch(limits: Limits, allowed: Allowance) -> Limits:
+    """Return the limits of git: packed as much as checked out, and both are there at once."""
+    return replace(
+        limits,
+        file_bytes=max(limits.file_bytes, allowed.total_bytes),
+        disk_bytes=2 * allowed.total_bytes + _GIT_BYTES,
+        disk_files=allowed.files + _GIT_FILES,
+    )
 
 
 class _Git:
@@ -75,10 +135,36 @@ class _Git:
         self._limits = limits
         self._environment = environment
 
-    async def run(self, *arguments: str) -> Ended:
+    async def run(self, *arguments: str, output: Path | None = None, limits: Limits | None = None) -> Ended:
         options = [part for setting in _CONFIGURATION for part in ("-c", setting)]
         return await run_limited(
-            ["git", *options, *arguments], cwd=self._tree, environment=self._environment, limits=self._limits
+            ["git", *options, *arguments],
+            cwd=self._tree,
+            environment=self._environment,
+            limits=limits or self._limits,
+            order=Order(watched=(str(self._tree),), output=str(output or "")),
+        )
+
+    async def listing(self, commit: str, allowed: Allowance) -> list[Entry]:
+        """Return what a commit holds, before any of it is on the disk.
+
+        Raises:
+            AuthorError: the list alone is longer than that of a repository of the size that is allowed.
+        """
+        file = self._tree / ".git" / "edgeloop-listing"
+        limits = replace(self._limits, file_bytes=allowed.files * _LISTED_BYTES)
+        ended = await self.run("ls-tree", "-r", "-z", "-l", "--full-tree", commit, output=file, limits=limits)
+        if ended.exit_code == -signal.SIGXFSZ or any("File too large" in line for line in ended.last_lines):
+            raise AuthorError(too_many_files(allowed.files, allowed))
+        self.must(ended)
+        entries = list(entries_of_listing(file.read_bytes()))
+        file.unlink()
+        return entries
+
+    def too_large(self, allowed: Allowance) -> AuthorError:
+        return AuthorError(
+            f"repository {self._url} sends more than {allowed.total_bytes:,} bytes, which is what it may have. "
+            "Next: take data out of it that training does not read, or let the operator raise EDGELOOP_CHECKOUT_BYTES"
         )
 
     def must(self, ended: Ended) -> None:
@@ -90,6 +176,8 @@ class _Git:
             return InfrastructureError(
                 f"git cannot be started: {ended.error}. Next: install git on the builder's machine"
             )
+        if ended.ending is Ending.NO_ROOM:
+            return InfrastructureError(f"{self._tree}: no space left on the disk. Next: free some")
         said = f"no answer within {self._limits.wall_s:g} s" if ended.ending is Ending.TIMEOUT else _joined(ended)
         return InfrastructureError(f"repository {self._url} cannot be read: {said}")
 

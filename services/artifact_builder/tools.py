@@ -8,6 +8,7 @@ from imgtool import keys as imgtool_keys
 
 from services.artifact_builder.errors import InfrastructureError, NoRoomError
 from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.harmless import Allowance
 from services.artifact_builder.sandbox.opening import SandboxOptions
 from services.artifact_builder.sandbox.processes import Limits
 from services.artifact_builder.source import SCHEMES
@@ -29,6 +30,7 @@ class Tools:
     step_disk_files: int = 100_000
     step_variables: tuple[str, ...] = ()
     clone_timeout_s: float = 120
+    checkout: Allowance = field(default_factory=Allowance)
     conversion_timeout_s: float = 300
     minimum_free_bytes: int = 256 * 2**20
     sandbox: SandboxOptions = field(default_factory=SandboxOptions)
