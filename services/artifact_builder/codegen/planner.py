@@ -1,13 +1,20 @@
-"""Where tensors live in the arena: greedy by size, the method of TensorFlow Lite for Microcontrollers.
+"""Where tensors live in the arena: several greedy plans, of which the smallest is taken.
 
-Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference" (arXiv 2001.03288), section 5.2.
+Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference" (arXiv 2001.03288), section 5.2. One of the
+plans is that of TensorFlow Lite for Microcontrollers itself (GreedyMemoryPlanner), so that none needs more than its arena.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
-ALIGNMENT_BYTES = 4
+ALIGNMENT_BYTES: Final = 4
 """Kernels may read words."""
+TFLM_ALIGNMENT_BYTES: Final = 16
+"""What TensorFlow Lite for Microcontrollers rounds every tensor up to."""
+
+Gap: TypeAlias = Callable[[int, Sequence[tuple[int, int]]], int]
+"""From a size and the stretches that are taken, by their start, to where a tensor goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +38,30 @@ class Plan:
     arena_bytes: int
 
 
-def aligned(size_bytes: int) -> int:
+def aligned(size_bytes: int, alignment_bytes: int = ALIGNMENT_BYTES) -> int:
     """Round up to the alignment."""
-    return -(-size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+    return -(-size_bytes // alignment_bytes) * alignment_bytes
 
 
 def plan_arena(lifetimes: Sequence[Lifetime]) -> Plan:
     """Place tensors so that no two that live at once overlap.
 
-    A chain of layers takes turns at both ends of the arena, which is optimal. Otherwise two orders are tried, by size
-    and by the first step, because neither is best for every network.
+    A chain of layers takes turns at both ends of the arena, which is optimal. Otherwise several plans are made, because
+    no order is best for every network; the third is TFLM's, whose arena is therefore never exceeded.
     """
     chain = _both_ends(lifetimes)
     if chain is not None:
         return chain
-    by_size = sorted(range(len(lifetimes)), key=lambda i: (-lifetimes[i].size_bytes, lifetimes[i].first, i))
-    by_step = sorted(range(len(lifetimes)), key=lambda i: (lifetimes[i].first, -lifetimes[i].size_bytes, i))
-    return min((_place(lifetimes, order) for order in (by_size, by_step)), key=lambda plan: plan.arena_bytes)
+    every = range(len(lifetimes))
+    by_size = sorted(every, key=lambda i: (-lifetimes[i].size_bytes, lifetimes[i].first, i))
+    by_step = sorted(every, key=lambda i: (lifetimes[i].first, -lifetimes[i].size_bytes, i))
+    as_tflm = sorted(every, key=lambda i: (-aligned(lifetimes[i].size_bytes, TFLM_ALIGNMENT_BYTES), i))
+    plans = (
+        _place(lifetimes, by_size, _best_gap),
+        _place(lifetimes, by_step, _best_gap),
+        _place(lifetimes, as_tflm, _first_gap, TFLM_ALIGNMENT_BYTES),
+    )
+    return min(plans, key=lambda plan: plan.arena_bytes)
 
 
 def lower_bound_bytes(lifetimes: Sequence[Lifetime]) -> int:
@@ -70,20 +84,32 @@ def _both_ends(lifetimes: Sequence[Lifetime]) -> Plan | None:
     return Plan(offsets=tuple(offsets[i] for i in range(len(lifetimes))), arena_bytes=arena_bytes)
 
 
-def _place(lifetimes: Sequence[Lifetime], order: Sequence[int]) -> Plan:
+def _place(
+    lifetimes: Sequence[Lifetime], order: Sequence[int], gap: Gap, alignment_bytes: int = ALIGNMENT_BYTES
+) -> Plan:
+    sizes = [aligned(tensor.size_bytes, alignment_bytes) for tensor in lifetimes]
     offsets: dict[int, int] = {}
     for index in order:
-        tensor = lifetimes[index]
         taken = sorted(
-            (offsets[other], offsets[other] + aligned(lifetimes[other].size_bytes))
+            (offsets[other], offsets[other] + sizes[other])
             for other in offsets
-            if tensor.meets(lifetimes[other])
+            if lifetimes[index].meets(lifetimes[other])
         )
-        offsets[index] = _best_gap(aligned(tensor.size_bytes), taken)
+        offsets[index] = gap(sizes[index], taken)
     return Plan(
         offsets=tuple(offsets[i] for i in range(len(lifetimes))),
         arena_bytes=max((offsets[i] + aligned(t.size_bytes) for i, t in enumerate(lifetimes)), default=0),
     )
+
+
+def _first_gap(size_bytes: int, taken: Sequence[tuple[int, int]]) -> int:
+    """Return the start of the first gap that is large enough, or the end of everything."""
+    end = 0
+    for begin, finish in taken:
+        if begin - end >= size_bytes:
+            break
+        end = max(end, finish)
+    return end
 
 
 def _best_gap(size_bytes: int, taken: Sequence[tuple[int, int]]) -> int:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from services.artifact_builder.codegen.planner import (
     ALIGNMENT_BYTES,
+    TFLM_ALIGNMENT_BYTES,
     Lifetime,
     aligned,
     lower_bound_bytes,
@@ -54,3 +55,29 @@ def test_a_chain_of_layers_needs_exactly_its_busiest_step(sizes: list[int]) -> N
 
 def test_nothing_needs_nothing() -> None:
     assert plan_arena([]).arena_bytes == 0
+
+
+def _arena_of_tflm(lifetimes: list[Lifetime]) -> int:
+    """Return what GreedyMemoryPlanner takes: by descending size, each into the first gap, in steps of 16 bytes."""
+    sizes = [aligned(tensor.size_bytes, TFLM_ALIGNMENT_BYTES) for tensor in lifetimes]
+    placed: list[tuple[int, int]] = []
+    for index in sorted(range(len(lifetimes)), key=lambda i: -sizes[i]):
+        at = 0
+        for offset, other in sorted(placed):
+            if not lifetimes[index].meets(lifetimes[other]):
+                continue
+            if offset - at >= sizes[index]:
+                break
+            at = max(at, offset + sizes[other])
+        placed.append((at, index))
+    return max((offset + sizes[index] for offset, index in placed), default=0)
+
+
+@given(_lifetimes)
+def test_no_network_needs_more_than_with_tflm(lifetimes: list[Lifetime]) -> None:
+    assert plan_arena(lifetimes).arena_bytes <= _arena_of_tflm(lifetimes)
+
+
+def test_where_our_own_orders_are_worse_than_tflm_s_its_plan_is_taken() -> None:
+    awkward = [Lifetime(224, 1, 1), Lifetime(128, 3, 4), Lifetime(176, 3, 6), Lifetime(128, 1, 3)]
+    assert plan_arena(awkward).arena_bytes == _arena_of_tflm(awkward) == 432
