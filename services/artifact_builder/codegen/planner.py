@@ -1,7 +1,7 @@
 """Where tensors live in the arena: several greedy plans, of which the smallest is taken.
 
-Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference" (arXiv 2001.03288), section 5.2. One of the
-plans is that of TensorFlow Lite for Microcontrollers itself (GreedyMemoryPlanner), so that none needs more than its arena.
+Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference" (arXiv 2001.03288), section 5.2. One of
+the plans is that of TensorFlow Lite for Microcontrollers itself (GreedyMemoryPlanner), so that none needs more.
 """
 
 from collections.abc import Callable, Sequence
