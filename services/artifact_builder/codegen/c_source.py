@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.artifact_builder.codegen.graph import Tensor
+from services.artifact_builder.codegen.graph import ElementType, Tensor
 from services.artifact_builder.codegen.layers import Layer, Values
 from services.artifact_builder.codegen.program import Place, Program, Step, interface_offsets
 from shared.events.lab import Numerics
@@ -180,7 +180,7 @@ def _meaning(tensor: Tensor) -> str:
 
 def _one_line(name: str) -> str:
     """Keep a name from ending the comment that it stands in."""
-    return re.sub(r"[^\w:./;-]+", "_", name).replace("*/", "*_").replace("/*", "/_") or "without a name"
+    return re.sub(r"[^\w:./;-]+", "_", name, flags=re.ASCII) or "without a name"
 
 
 def model_source(program: Program, names: Sequence[str], constants: Constants) -> str:
@@ -218,11 +218,11 @@ def _state(program: Program, constants: Constants) -> _State:
             f"static int8_t {name}[{size_bytes}] EL_ALIGNED;\n"
         )
         if variable.initial is None:
-            resets.append(f"    el_set({name}, 0, {size_bytes});")
+            resets.append(f"    el_set({name}, {variable.fill}, {size_bytes});")
         else:
             values = np.frombuffer(variable.initial, np.int8)
             resets.append(f"    el_copy({name}, {constants.name_of(f'{name}_initial', values)}, {size_bytes});")
-    starts = any(variable.initial is not None for variable in program.variables)
+    starts = not all(variable.begins_as_zeros for variable in program.variables)
     if starts:
         declarations.append("static int32_t state_is_set;\n")
         resets.append("    state_is_set = 1;")
@@ -280,12 +280,18 @@ def _function(program: Program, step: Step, name: str, constants: Constants) -> 
 
 def _comment(step: Step) -> str:
     operator = step.operator
-    read = [dimensions(tensor) for tensor in operator.inputs if tensor is not None and tensor.data is None]
-    made = [dimensions(tensor) for tensor in operator.outputs]
+    read = [dimensions(tensor) for tensor in operator.inputs if tensor is not None and _is_activation(tensor)] or [
+        "state"
+    ]
+    made = [dimensions(tensor) for tensor in operator.outputs] or ["state"]
     macs = sum(layer.macs for layer in step.layers)
     work = f", {macs:,} multiply-accumulates" if macs else ""
     shapes = " to ".join(_grouped(shapes) for shapes in (read, made) if shapes)
     return f"/* {operator.name}: {shapes}{work}. */"
+
+
+def _is_activation(tensor: Tensor) -> bool:
+    return tensor.data is None and tensor.type is not ElementType.RESOURCE
 
 
 def _grouped(shapes: Sequence[str]) -> str:

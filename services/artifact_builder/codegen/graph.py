@@ -1,7 +1,7 @@
 """The model as the generator sees it: typed, checked, without flatbuffers."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -185,3 +185,29 @@ class Graph:
     def operators(self) -> tuple[Operator, ...]:
         """What an inference does."""
         return self.main.operators
+
+    @property
+    def input(self) -> Tensor:
+        """The only input.
+
+        Raises:
+            UnsupportedModelError: there are several, or none.
+        """
+        return _only("input", self.main.inputs)
+
+    @property
+    def output(self) -> Tensor:
+        """The only output.
+
+        Raises:
+            UnsupportedModelError: there are several, or none.
+        """
+        return _only("output", self.main.outputs)
+
+
+def _only(what: str, tensors: Sequence[Tensor]) -> Tensor:
+    if len(tensors) != 1:
+        raise UnsupportedModelError(
+            f"the model has {len(tensors)} {what}s; exactly one is supported here. Join them inside the model"
+        )
+    return tensors[0]

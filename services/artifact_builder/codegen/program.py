@@ -305,7 +305,7 @@ def _variable_tensors(operators: Iterable[Operator]) -> Iterable[Variable]:
     for operator in operators:
         for tensor in operator.inputs:
             if tensor is not None and tensor.is_variable and tensor.data is None:
-                found.setdefault(tensor.index, Variable(tensor, None))
+                found.setdefault(tensor.index, Variable(tensor))
     return found.values()
 
 

@@ -16,6 +16,7 @@ _CONVERT_INT8 = (
     "Convert with full int8 quantisation: supported_ops = [TFLITE_BUILTINS_INT8], inference_input_type and "
     "inference_output_type int8, and a representative dataset"
 )
+_FAR = np.float32(1 << 24)
 _NONE, _RELU, _RELU_N1_TO_1, _RELU6 = 0, 1, 2, 3
 _LIMITS: Mapping[int, tuple[float, float]] = {
     _NONE: (-math.inf, math.inf),
@@ -102,7 +103,8 @@ def activation_range(operator: Operator, output: Tensor) -> tuple[int, int]:
     smallest, largest = fused_limits(operator)
 
     def quantised(real: float) -> int:
-        ratio = float(np.float32(real) / np.float32(output.scale))
+        with np.errstate(over="ignore"):  # a tiny scale makes the limit infinitely far
+            ratio = float(np.clip(np.float32(real) / np.float32(output.scale), -_FAR, _FAR))
         return output.zero_point + int(np.floor(ratio + 0.5) if ratio >= 0 else np.ceil(ratio - 0.5))
 
     low = INT8_MIN if math.isinf(smallest) else max(INT8_MIN, quantised(smallest))

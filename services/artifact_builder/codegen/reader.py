@@ -26,6 +26,9 @@ MAXIMUM_OPERATORS: Final = 4096
 """An LSTM unrolled over 200 steps has 3,000."""
 _MAXIMUM_TENSORS: Final = 1 << 16
 _MAXIMUM_SUBGRAPHS: Final = 64
+_SMALLEST_SCALE: Final = 2.0**-126
+"""The smallest float32 with all its bits."""
+_LARGEST_SCALE: Final = 2.0**32
 _NAME_CHARACTERS: Final = 200
 _BEHIND_THE_FLATBUFFER: Final = 1
 _ABSENT: Final = -1
@@ -173,8 +176,11 @@ def _quantisation(label: str, table: Table | None) -> tuple[tuple[float, ...], t
         return (), ()
     scales = table.array(QuantizationSlot.SCALE, "<f4")
     zeros = table.integers(QuantizationSlot.ZERO_POINT, "<i8")
-    if not np.all(np.isfinite(scales) & (scales > 0)):
-        raise MalformedModelError(f"{label} has a scale that is not a positive number; quantise the model again")
+    if not np.all((scales >= _SMALLEST_SCALE) & (scales <= _LARGEST_SCALE)):
+        raise MalformedModelError(
+            f"{label} has a scale that is no number between {_SMALLEST_SCALE:.2g} and {_LARGEST_SCALE:.2g}; quantise "
+            "the model again"
+        )
     if len(scales) != len(zeros):
         raise MalformedModelError(f"{label} has {len(scales)} scales and {len(zeros)} zero points")
     return tuple(scales.tolist()), zeros

@@ -1,7 +1,8 @@
 """Resource variables: what a streaming model keeps from one inference to the next.
 
 VAR_HANDLE names a variable, READ_VARIABLE and ASSIGN_VARIABLE copy it, and CALL_ONCE runs a subgraph that sets it
-before the first inference. As in TensorFlow Lite for Microcontrollers a variable that nothing sets is zero.
+before the first inference. As in TensorFlow Lite for Microcontrollers every byte of a variable that nothing sets is
+the zero point of what is assigned to it later.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,8 +29,14 @@ class Variable:
     """Bytes outside the arena that keep their values between inferences."""
 
     tensor: Tensor
-    initial: bytes | None
-    """What they hold before the first inference; zeros where nothing is said."""
+    fill: int = 0
+    """Every byte before the first inference, where `initial` says nothing."""
+    initial: bytes | None = None
+
+    @property
+    def begins_as_zeros(self) -> bool:
+        """Whether memory that was never written is right for the first inference."""
+        return self.fill == 0 and self.initial is None
 
 
 class Variables:
@@ -44,6 +51,7 @@ class Variables:
         """
         self._names = _names(graph.operators)
         self._variables: dict[_Name, Variable] = {}
+        self._filled: set[_Name] = set()
         for operator in graph.operators:
             if operator.name in {"READ_VARIABLE", "ASSIGN_VARIABLE"}:
                 self._declare(operator, first_index - len(self._variables))
@@ -66,9 +74,11 @@ class Variables:
             raise operator.unsupported(
                 f"{value.label} is {value.type_name}", "Keep int8, int16, int32 or float32 state"
             )
-        known = self._variables.setdefault(
-            name, Variable(replace(value, index=index, name=name.shared_name or value.name, data=None), None)
-        )
+        tensor = replace(value, index=index, name=name.shared_name or value.name, data=None)
+        known = self._variables.setdefault(name, Variable(tensor))
+        if operator.name == "ASSIGN_VARIABLE" and name not in self._filled:
+            self._filled.add(name)
+            self._variables[name] = replace(known, fill=_byte(value.zero_points[0] if value.zero_points else 0))
         found, expected = (value.type, value.size), (known.tensor.type, known.tensor.size)
         if found != expected:
             raise operator.malformed(f"{value.label} differs in type or size from the variable {name.shared_name!r}")
@@ -96,7 +106,7 @@ class Variables:
             variable = self._variables[name]
             if (value.type, value.size) != (variable.tensor.type, variable.tensor.size):
                 raise operator.malformed(f"{value.label} differs in type or size from the variable it sets")
-            self._variables[name] = replace(variable, initial=value.data if any(value.data) else None)
+            self._variables[name] = replace(variable, initial=value.data)
 
     @staticmethod
     def _name(operator: Operator, names: Mapping[int, _Name]) -> _Name:
@@ -104,6 +114,11 @@ class Variables:
         if handle.index not in names:
             raise operator.malformed(f"{handle.label} is no variable that a VAR_HANDLE names")
         return names[handle.index]
+
+
+def _byte(value: int) -> int:
+    """Return what a byte holds that is set to a value."""
+    return (value + 128) % 256 - 128
 
 
 def _names(operators: Sequence[Operator]) -> dict[int, _Name]:
