@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from services.artifact_builder import store
 from services.artifact_builder.errors import InfrastructureError
-from services.artifact_builder.fingerprint import toolbox_digest
+from services.artifact_builder.fingerprint import Toolbox
 from services.artifact_builder.handlers import ROUTES, Deps
 from services.artifact_builder.settings import Settings
 from services.artifact_builder.workspace import remove_stale
@@ -19,7 +19,7 @@ async def deps(settings: Settings, resources: Resources) -> AsyncIterator[Deps]:
     tools = settings.tools()
     await asyncio.to_thread(remove_stale, settings.work)
     try:
-        toolbox = await asyncio.to_thread(toolbox_digest, tools)
+        toolbox = await asyncio.to_thread(Toolbox.of, tools)
     except InfrastructureError as error:
         sys.stderr.write(f"artifact_builder: {error.reason}\n")
         raise SystemExit(2) from error

@@ -1,63 +1,71 @@
-"""What builds, as one digest: when none of it changed, a remembered build is as good as a new one."""
+"""What builds, as digests: when none of it changed, what was built before is as good as new."""
 
 import hashlib
 import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+import zlib
+from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 
+from services.artifact_builder.caching.code import code_digest
 from services.artifact_builder.firmware.compiling import Toolchain
 from services.artifact_builder.tools import Tools
 
-_ROOT: Final = Path(__file__).parents[2]
-_SOURCES: Final = (
-    "services/artifact_builder",
-    "shared/releases",
-    "shared/events",
-    "shared/boards",
-    "shared/emulation",
-    "shared/inference",
-    "firmware",
-)
-"""Everything that a release's bytes depend on: image format and event vocabulary are part of it."""
-_SUFFIXES: Final = frozenset({".py", ".c", ".h", ".in", ".ld", ".toml"})
+_CODE: Final = ("services.artifact_builder.pipeline", "services.artifact_builder.inputs.*")
+_DATA: Final = ("firmware", "shared/boards/catalogue")
 
 
-def toolbox_digest(tools: Tools) -> str:
-    """Return the digest of all that builds beside the commit: code, packages, compiler, variables of steps, public key.
+@dataclass(frozen=True, slots=True)
+class Toolbox:
+    """All that builds beside what is built, as digests."""
 
-    Raises:
-        InfrastructureError: the signing key cannot be read.
-    """
-    parts = {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "packages": sorted({f"{found.name}=={found.version}" for found in metadata.distributions()}),
-        "sources": sorted(_sources(_ROOT)),
-        "compiler": _compiler(tools.toolchain),
-        "variables": {name: os.environ.get(name) for name in tools.step_variables},
-        "key": hashlib.sha256(tools.public_key()).hexdigest(),
-    }
+    environment: str
+    """Python, machine, every installed package, and the variables that steps may see."""
+    compiler: str
+    public_key: str
+
+    @classmethod
+    def of(cls, tools: Tools) -> Self:
+        """Look around.
+
+        Raises:
+            InfrastructureError: the signing key cannot be read.
+        """
+        environment = {
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "zlib": zlib.ZLIB_RUNTIME_VERSION,
+            "packages": sorted({f"{found.name}=={found.version}" for found in metadata.distributions()}),
+            "variables": {name: os.environ.get(name) for name in tools.step_variables},
+        }
+        return cls(_digest(environment), _compiler(tools.toolchain), hashlib.sha256(tools.public_key()).hexdigest())
+
+    @property
+    def digest(self) -> str:
+        """Of everything, the code of the whole pipeline included."""
+        return _digest([self.environment, self.compiler, self.public_key, code_digest(_CODE, _DATA)])
+
+
+def _digest(parts: Any) -> str:  # noqa: ANN401 - whatever JSON holds
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _sources(root: Path) -> Iterator[tuple[str, str]]:
-    for folder in _SOURCES:
-        for file in (root / folder).rglob("*"):
-            if file.suffix in _SUFFIXES and file.is_file():
-                yield str(file.relative_to(root)), hashlib.sha256(file.read_bytes()).hexdigest()
-
-
 def _compiler(toolchain: Toolchain) -> str:
-    """Zig is one of the packages; another compiler is told by its file."""
+    """Return what tells this compiler from another one: Zig is a package, GCC is told by its file."""
     if toolchain is Toolchain.ZIG:
-        return toolchain
+        return f"zig {_version('ziglang')}"
     found = shutil.which("arm-none-eabi-gcc")
     if found is None:
         return f"{toolchain}: not installed"
-    state = Path(found).resolve().stat()
-    return f"{toolchain}: {state.st_size} bytes of {state.st_mtime_ns}"
+    with open(found, "rb") as file:  # noqa: PTH123 - what `which` gives is text
+        return f"{toolchain} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

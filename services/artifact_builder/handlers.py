@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from services.artifact_builder import metrics, store
+from services.artifact_builder.caching.blobs import BlobCache
 from services.artifact_builder.domain import build_key
 from services.artifact_builder.errors import BuildFailureError, InfrastructureError, NoRoomError
+from services.artifact_builder.fingerprint import Toolbox
 from services.artifact_builder.pipeline import BuildRequest, BuildResult, build, summaries
 from services.artifact_builder.sandbox.engines import Engine
+from services.artifact_builder.stages import Memory
 from services.artifact_builder.tools import Tools
 from services.artifact_builder.workspace import workspace
 from shared.bus import Reject, Retry, Unavailable
@@ -27,6 +30,8 @@ from shared.store import BlobMissingError, Blobs, Store, load_release
 log = logging.getLogger(__name__)
 
 RETRY_DELAY_S: Final = 15.0
+WORK: Final = frozenset(BuildStage) - {BuildStage.CLONE, BuildStage.MANIFEST, BuildStage.STORE}
+"""The stages that make something: when all of them were remembered, nothing was rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class Deps:
     blobs: Blobs
     store: Store
     tools: Tools
-    toolbox: str
+    toolbox: Toolbox
     work: Path
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
     """A build uses all of the machine; two would only wait for each other, with twice the memory."""
@@ -69,15 +74,16 @@ async def _build(request: BuildRequest, production: Sequence[str], deps: Deps) -
         commit=request.commit,
         trigger=request.trigger,
         production=production,
-        toolbox=deps.toolbox,
+        toolbox=deps.toolbox.digest,
     )
     async with deps.one_at_a_time:
         if found := await _remembered(key, deps):
             metrics.BUILDS.labels("remembered").inc()
             return [_built(request, *found, rebuilt=False)]
+        memory = Memory(BlobCache(deps.store, deps.blobs), deps.toolbox)
         try:
             with workspace(deps.work) as folder:
-                result = await build(request, folder, deps.tools)
+                result = await build(request, folder, deps.tools, memory)
             stored = await _store(result, deps.blobs)
         except BuildFailureError as error:
             metrics.BUILDS.labels("failed").inc()
@@ -94,7 +100,9 @@ async def _build(request: BuildRequest, production: Sequence[str], deps: Deps) -
     stages = (*result.stages, stored)
     for timing in stages:
         metrics.STAGE_SECONDS.labels(timing.stage).observe(timing.seconds)
-    return [_built(request, result.release, result.digest, rebuilt=True, stages=stages, sandbox=result.sandbox)]
+    rebuilt = not all(timing.cached for timing in result.stages if timing.stage in WORK)
+    sandbox = result.sandbox if rebuilt else None
+    return [_built(request, result.release, result.digest, rebuilt=rebuilt, stages=stages, sandbox=sandbox)]
 
 
 async def _remembered(key: str, deps: Deps) -> tuple[Release, str] | None:

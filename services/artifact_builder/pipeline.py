@@ -1,16 +1,18 @@
-"""The build, stage by stage, from a commit to everything that a release is made of. It knows no bus and no store."""
+"""The build, stage by stage, from a commit to everything that a release is made of. It knows no bus and no store.
+
+What a stage depends on is one value, its inputs: its work sees nothing else of the build, and its key is their digest.
+"""
 
 import asyncio
-import contextlib
-import errno
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TypeVar
 
 from services.artifact_builder import source, steps
-from services.artifact_builder.codegen import GeneratedModel, MalformedModelError, UnsupportedModelError, generate
+from services.artifact_builder.caching.codecs import pack, unpack
+from services.artifact_builder.caching.keys import NOT_IN_KEY, Files
+from services.artifact_builder.codegen import GeneratedModel, generate
 from services.artifact_builder.domain import (
     Artifact,
     MediaType,
@@ -19,45 +21,37 @@ from services.artifact_builder.domain import (
     over_budget,
     release_of,
 )
-from services.artifact_builder.errors import AuthorError, BuildFailureError, InfrastructureError
+from services.artifact_builder.errors import AuthorError, InfrastructureError
 from services.artifact_builder.firmware.compiling import (
     CompiledFirmware,
-    CompilerError,
-    CompilerUnavailableError,
     DoesNotFitError,
+    Toolchain,
     compile_firmware,
 )
-from services.artifact_builder.firmware.signing import SigningError, sign_image
+from services.artifact_builder.firmware.signing import SignedImage, sign_image
 from services.artifact_builder.inputs.canonical import zipped
-from services.artifact_builder.reference import golden_vector, reference_of
+from services.artifact_builder.inputs.quantising import ConversionInputs, Converted, convert
+from services.artifact_builder.inputs.sources import Source
+from services.artifact_builder.programs import Room
+from services.artifact_builder.reference import Expected, ExpectedInputs, expected_of
 from services.artifact_builder.sandbox.engines import Engine, NoSandboxError, Sandbox
 from services.artifact_builder.sandbox.opening import owner_of
-from services.artifact_builder.sandbox.processes import SupervisorError
-from services.artifact_builder.steps import Site
+from services.artifact_builder.stages import Memory, Part, Stages
+from services.artifact_builder.steps import DataInputs, Script, TestInputs, TrainInputs, digest_of_executable
 from services.artifact_builder.tools import Tools
-from shared.boards import ImageBoard, NoImageError, image_board
+from services.artifact_builder.trees import Tree
+from shared.boards import ImageBoard, image_board
 from shared.events import Trigger
 from shared.events.artifact import BuildStage, FirmwareSummary, StageTiming
-from shared.inference import InferenceError, ReferenceMissingError
+from shared.events.device import GoldenVector
+from shared.events.lab import Numerics
 from shared.inference.tflm import require_tflm
-from shared.releases.datasets import DatasetError
-from shared.releases.manifest import Manifest
-from shared.releases.manifest_loader import ManifestError, load_manifest
+from shared.releases.datasets import read_dataset
+from shared.releases.manifest import Manifest, Step
+from shared.releases.manifest_loader import load_manifest
 from shared.releases.release import Firmware, Release
 
-AUTHOR_ERRORS: Final = (
-    ManifestError,
-    DatasetError,
-    UnsupportedModelError,
-    MalformedModelError,
-    InferenceError,
-    DoesNotFitError,
-    NoImageError,
-)
-"""What adapters raise when the repository is at fault; each message names the place and the next step."""
-
-MACHINE_ERRORS: Final = (ReferenceMissingError, SigningError, SupervisorError, CompilerUnavailableError)
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +73,7 @@ class BuildResult:
     artifacts: tuple[Artifact, ...]
     stages: tuple[StageTiming, ...]
     sandbox: Engine
+    """What the repository's code ran in, when it ran."""
 
     @property
     def digest(self) -> str:
@@ -102,40 +97,19 @@ def summaries(release: Release) -> tuple[FirmwareSummary, ...]:
     )
 
 
-@dataclass(slots=True)
-class Stages:
-    """Times each stage, and turns what goes wrong in it into the two kinds of errors that there are."""
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where one build happens: the checkout, beside it what stages write, and what the repository's code runs in."""
 
-    timings: list[StageTiming] = field(default_factory=list)
+    checkout: Path
+    work: Path
+    sandbox: Sandbox
 
-    @contextlib.contextmanager
-    def stage(self, name: BuildStage) -> Iterator[None]:
-        """Run one stage.
-
-        Raises:
-            BuildFailureError: the author's fault, or generated code that no compiler takes.
-            InfrastructureError: the machine's, a full disk among others.
-        """
-        begun = time.perf_counter()
-        try:
-            yield
-        except AuthorError as error:
-            raise BuildFailureError(name, error.reason, error.last_lines) from error
-        except CompilerError as error:
-            # Ours, as the reason says. Trying again would not help, and the author must not wait for a verdict.
-            reason, *lines = str(error).splitlines()
-            raise BuildFailureError(name, reason, lines) from error
-        except AUTHOR_ERRORS as error:
-            raise BuildFailureError(name, str(error)) from error
-        except MACHINE_ERRORS as error:
-            raise InfrastructureError(str(error)) from error
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            raise InfrastructureError(
-                f"no space left on the disk of {error.filename or 'the builder'}: {error}"
-            ) from error
-        self.timings.append(StageTiming(stage=name, seconds=round(time.perf_counter() - begun, 3)))
+    def folder(self, name: str) -> Path:
+        """Return a folder of the work directory; made when it is missing."""
+        path = self.work / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
 
 
 def sandbox_for(repository: str, tools: Tools, work: Path) -> Sandbox:
@@ -152,7 +126,7 @@ def sandbox_for(repository: str, tools: Tools, work: Path) -> Sandbox:
         raise InfrastructureError(str(error)) from error
 
 
-async def build(request: BuildRequest, workspace: Path, tools: Tools) -> BuildResult:
+async def build(request: BuildRequest, workspace: Path, tools: Tools, memory: Memory | None = None) -> BuildResult:
     """Build one commit in `workspace`, an empty folder that the caller removes.
 
     Raises:
@@ -161,7 +135,7 @@ async def build(request: BuildRequest, workspace: Path, tools: Tools) -> BuildRe
     """
     tools.check_room(workspace)
     tools.public_key()
-    stages = Stages()
+    stages = Stages(request.project, memory)
     sandbox = sandbox_for(request.repository, tools, workspace)
     site = Site(checkout=workspace / "checkout", work=workspace, sandbox=sandbox)
     with stages.stage(BuildStage.CLONE):
@@ -179,62 +153,259 @@ async def build(request: BuildRequest, workspace: Path, tools: Tools) -> BuildRe
 
 async def build_checkout(request: BuildRequest, site: Site, tools: Tools, stages: Stages | None = None) -> BuildResult:
     """Build what is checked out at `site` already: every stage after the clone. Raises as `build` does."""
-    stages = stages or Stages()
-    with stages.stage(BuildStage.MANIFEST):
-        manifest = load_manifest(site.checkout)
-    with stages.stage(BuildStage.DATA):
-        prepared = await steps.prepare(manifest, site, request.production, tools)
-    with stages.stage(BuildStage.TRAIN):
-        keras = await steps.train(manifest, site, tools)
-    with stages.stage(BuildStage.QUANTISE):
-        model = await steps.convert(keras, prepared, manifest, site, tools)
-    with stages.stage(BuildStage.GENERATE):
-        generated = await asyncio.to_thread(generate, model.int8)
-        reference = await asyncio.to_thread(reference_of, model.int8, generated.input, prepared.reference, manifest)
-        golden = await asyncio.to_thread(golden_vector, model.int8, generated.input, prepared.test)
-    int8 = Artifact(model.int8, MediaType.TFLITE, "model-int8.tflite")
-    with stages.stage(BuildStage.COMPILE):
-        boards = [image_board(name) for name in manifest.boards]
-        compiled = _all_fit(
-            await asyncio.gather(
-                *(asyncio.to_thread(_compile, generated, board, int8, site, tools) for board in boards),
-                return_exceptions=True,
+    return await Build(request, site, tools, stages or Stages(request.project)).run()
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateInputs:
+    """All that the generated C depends on."""
+
+    int8: bytes
+    numerics: Numerics
+
+
+@dataclass(frozen=True, slots=True)
+class CompileInputs:
+    """All that one board's firmware depends on."""
+
+    generated: GeneratedModel
+    board: ImageBoard
+    model_digest: str
+    toolchain: Toolchain
+
+
+@dataclass(frozen=True, slots=True)
+class SignInputs:
+    """All that one board's image depends on."""
+
+    binary: bytes
+    board: ImageBoard
+    version: str
+    model_digest: str
+    public_key: bytes
+    key: Path = field(metadata=NOT_IN_KEY)
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One build. Each stage is a method that gives the next one its inputs."""
+
+    request: BuildRequest
+    site: Site
+    tools: Tools
+    stages: Stages
+
+    async def run(self) -> BuildResult:
+        stage = self.stages.stage
+        with stage(BuildStage.MANIFEST):
+            manifest = load_manifest(self.site.checkout)
+            tree = await asyncio.to_thread(Tree.of, self.site.checkout)
+        with stage(BuildStage.DATA):
+            data = await self.prepare(manifest, tree)
+        with stage(BuildStage.TRAIN):
+            given = await self.train(manifest, tree, data)
+            await self._test(manifest, tree, data, given)
+        datasets = steps.datasets(data)
+        with stage(BuildStage.QUANTISE):
+            model = await self.quantise(manifest, datasets, given)
+        with stage(BuildStage.GENERATE):
+            generated = await self._generate(manifest, model)
+            expected = await self._expected(manifest, model, generated, datasets)
+        int8 = Artifact(model.int8, MediaType.TFLITE, "model-int8.tflite")
+        with stage(BuildStage.COMPILE):
+            boards = [image_board(name) for name in manifest.boards]
+            compiled = _all_fit(
+                await asyncio.gather(
+                    *(self._compile(generated, board, int8) for board in boards), return_exceptions=True
+                )
             )
+            _within_budgets(manifest, boards, compiled)
+        with stage(BuildStage.SIGN):
+            version = firmware_version(manifest.release, int8.blob.digest)
+            signed = [
+                await self._sign(binary.binary, board, int8, version)
+                for board, binary in zip(boards, compiled, strict=True)
+            ]
+        packing = _Packing(_sources_of(generated), generated.arena_bytes, version)
+        release, artifacts = release_of(
+            project=self.request.project,
+            repository=source.without_secrets(self.request.repository),
+            commit=self.request.commit,
+            trigger=self.request.trigger,
+            manifest=manifest,
+            model=model,
+            int8=int8,
+            quantisation=(generated.input, generated.output),
+            datasets=datasets,
+            production=self.request.production,
+            firmware=[packing.pack(*made) for made in zip(boards, compiled, signed, strict=True)],
+            reference=expected.reference,
+            golden=GoldenVector(input=expected.golden_input, output=expected.golden_output),
         )
-        _within_budgets(manifest, boards, compiled)
-    with stages.stage(BuildStage.SIGN):
-        packing = _Packing(int8, _sources_of(generated), generated.arena_bytes, tools.signing_key)
-        version = firmware_version(manifest.release, int8.blob.digest)
-        packed = [packing.pack(board, binary, version) for board, binary in zip(boards, compiled, strict=True)]
-    release, artifacts = release_of(
-        project=request.project,
-        repository=source.without_secrets(request.repository),
-        commit=request.commit,
-        trigger=request.trigger,
-        manifest=manifest,
-        model=model,
-        int8=int8,
-        quantisation=(generated.input, generated.output),
-        datasets=prepared.files,
-        production=request.production,
-        firmware=packed,
-        reference=reference,
-        golden=golden,
-    )
-    return BuildResult(release, artifacts, tuple(stages.timings), site.sandbox.engine)
+        return BuildResult(release, artifacts, tuple(self.stages.timings), self.site.sandbox.engine)
+
+    async def prepare(self, manifest: Manifest, tree: Tree) -> Files:
+        """Return the datasets, and what the preparation left: see `steps.datasets` and `steps.left_by_preparation`.
+
+        Raises:
+            AuthorError: the step failed, or did not write what the manifest says; or the model cannot be retrained.
+        """
+        if self.request.production and manifest.model.train is None:
+            raise AuthorError(
+                f"model.file ({manifest.model.file}) is a finished model: production data cannot retrain it. Next: "
+                "train it on them yourself and push the new file, or give edgeloop.yaml a model.train step"
+            )
+        for index, part in enumerate(self.request.production):
+            name = f"production[{index}]"
+            steps.of_shape(read_dataset(part, name=name), manifest.input.shape, "production data")
+        step, declared = manifest.data.prepare, _declared_datasets(manifest)
+        inputs = DataInputs(
+            program=self._program("data.prepare", step, manifest, tree),
+            executable=digest_of_executable(step.command) if step else "",
+            engine=self.site.sandbox.engine,
+            tree=Tree(tree.root, ()) if step else tree.matching([path for _, _, path in declared]),
+            files=declared,
+            shape=manifest.input.shape,
+            production=tuple(self.request.production),
+        )
+        return await self.stages.remembered(Part.DATA, inputs, lambda: steps.prepare(inputs, self._room("data")))
+
+    async def train(self, manifest: Manifest, tree: Tree, data: Files) -> Source:
+        """Return the model; `data` is what `prepare` gave.
+
+        Raises:
+            AuthorError: the step failed, or there is no such model.
+        """
+        step, path = manifest.model.train, manifest.model.file or manifest.model.path
+        inputs = TrainInputs(
+            program=self._program("model.train", step, manifest, tree),
+            executable=digest_of_executable(step.command) if step else "",
+            engine=self.site.sandbox.engine,
+            tree=Tree(tree.root, ()) if step else tree.matching([path]),
+            path=path,
+            data=steps.left_by_preparation(data) if step else {},
+            production=tuple(self.request.production) if manifest.data.prepare is None else (),
+        )
+
+        async def work() -> Files:
+            return pack(await steps.train(inputs, self._room("train")))
+
+        return unpack(Source, await self.stages.remembered(Part.TRAIN, inputs, work))
+
+    async def _test(self, manifest: Manifest, tree: Tree, data: Files, model: Source) -> None:
+        program = self._program("tests", manifest.tests, manifest, tree)
+        if program is None:
+            return
+        path = manifest.model.file or manifest.model.path
+        inputs = TestInputs(
+            program=program,
+            executable=digest_of_executable(program.command),
+            engine=self.site.sandbox.engine,
+            path=path,
+            model=model,
+            data=steps.left_by_preparation(data),
+        )
+        await self.stages.remembered(Part.TESTS, inputs, lambda: steps.run_tests(inputs, self._room("tests")))
+
+    def _room(self, name: str) -> Room:
+        return Room.of(self.site.work / name, self.site.sandbox, self.tools)
+
+    def _program(self, key: str, step: Step | None, manifest: Manifest, tree: Tree) -> Script | None:
+        if step is None:
+            return None
+        return Script(key, step.command, tree.for_step(key, step.inputs), manifest.model.seed, step.timeout_s)
+
+    async def quantise(self, manifest: Manifest, datasets: Files, source: Source) -> Converted:
+        """Return the model in float32 and int8.
+
+        Raises:
+            AuthorError: it cannot be converted; the reason names the layer or shape.
+        """
+        inputs = ConversionInputs(
+            source=source,
+            train=datasets["train"],
+            window=manifest.input.shape,
+            classes=len(manifest.labels),
+            seed=manifest.model.seed,
+            engine=self.site.sandbox.engine,
+        )
+
+        async def work() -> Files:
+            return pack(await convert(inputs, self._room("quantise")))
+
+        return unpack(Converted, await self.stages.remembered(Part.QUANTISE, inputs, work))
+
+    async def _generate(self, manifest: Manifest, model: Converted) -> GeneratedModel:
+        inputs = GenerateInputs(model.int8, manifest.model.numerics)
+
+        async def work() -> Files:
+            return pack(await asyncio.to_thread(generate, inputs.int8, inputs.numerics))
+
+        return unpack(GeneratedModel, await self.stages.remembered(Part.GENERATE, inputs, work))
+
+    async def _expected(
+        self, manifest: Manifest, model: Converted, generated: GeneratedModel, datasets: Files
+    ) -> Expected:
+        """Return what boards are compared with. The fleet senses the production data, once there is any."""
+        inputs = ExpectedInputs(
+            int8=model.int8,
+            numerics=manifest.model.numerics,
+            quantisation=generated.input,
+            sensed=tuple(self.request.production) or (datasets["train"],),
+            test=datasets["test"],
+            classes=len(manifest.labels),
+        )
+
+        async def work() -> Files:
+            return pack(await asyncio.to_thread(expected_of, inputs))
+
+        return unpack(Expected, await self.stages.remembered(Part.REFERENCE, inputs, work))
+
+    async def _compile(self, generated: GeneratedModel, board: ImageBoard, int8: Artifact) -> CompiledFirmware:
+        inputs = CompileInputs(generated, board, int8.blob.digest, self.tools.toolchain)
+
+        def compiled() -> CompiledFirmware:
+            self.tools.compiler_cache.mkdir(parents=True, exist_ok=True)
+            return compile_firmware(
+                inputs.generated,
+                inputs.board,
+                model_digest=inputs.model_digest,
+                toolchain=inputs.toolchain,
+                workdir=self.site.folder(f"firmware/{board.name}"),
+                cache_dir=self.tools.compiler_cache,
+            )
+
+        async def work() -> Files:
+            return pack(await asyncio.to_thread(compiled))
+
+        return unpack(CompiledFirmware, await self.stages.remembered(Part.COMPILE, inputs, work))
+
+    async def _sign(self, binary: bytes, board: ImageBoard, int8: Artifact, version: str) -> SignedImage:
+        inputs = SignInputs(
+            binary, board, version, int8.blob.digest, self.tools.public_key(), key=self.tools.signing_key
+        )
+
+        async def work() -> Files:
+            return pack(
+                sign_image(
+                    inputs.binary,
+                    inputs.board,
+                    version=inputs.version,
+                    model_digest=inputs.model_digest,
+                    key=inputs.key,
+                )
+            )
+
+        return unpack(SignedImage, await self.stages.remembered(Part.SIGN, inputs, work))
 
 
-def _compile(
-    generated: GeneratedModel, board: ImageBoard, int8: Artifact, site: Site, tools: Tools
-) -> CompiledFirmware:
-    tools.compiler_cache.mkdir(parents=True, exist_ok=True)
-    return compile_firmware(
-        generated,
-        board,
-        model_digest=int8.blob.digest,
-        toolchain=tools.toolchain,
-        workdir=site.folder(f"firmware/{board.name}"),
-        cache_dir=tools.compiler_cache,
+def _declared_datasets(manifest: Manifest) -> tuple[tuple[str, str, str], ...]:
+    """Return of each dataset the name, its key in the manifest, and its path."""
+    data = manifest.data
+    return (
+        ("train", "data.train.path", data.train.path),
+        ("test", "data.test.path", data.test.path),
+        *((file.path, f"data.more[{index}].path", file.path) for index, file in enumerate(data.more)),
     )
 
 
@@ -269,14 +440,12 @@ def _sources_of(generated: GeneratedModel) -> Artifact:
 class _Packing:
     """What the firmware of all boards has in common."""
 
-    int8: Artifact
     sources: Artifact
     arena_bytes: int
-    key: Path
+    version: str
 
-    def pack(self, board: ImageBoard, compiled: CompiledFirmware, version: str) -> Packed:
-        """Sign one board's firmware, and list it with its bytes."""
-        signed = sign_image(compiled.binary, board, version=version, model_digest=self.int8.blob.digest, key=self.key)
+    def pack(self, board: ImageBoard, compiled: CompiledFirmware, signed: SignedImage) -> Packed:
+        """List one board's firmware, with its bytes."""
         image = Artifact(signed.data, MediaType.IMAGE, f"{board.name}.img")
         elf = Artifact(compiled.elf, MediaType.ELF, f"{board.name}.elf")
         firmware = Firmware(
@@ -286,7 +455,7 @@ class _Packing:
             elf=elf.blob,
             sources=self.sources.blob,
             image_hash=signed.image_hash,
-            version=version,
+            version=self.version,
             flash_bytes=compiled.flash_bytes,
             ram_bytes=compiled.ram_bytes,
             arena_bytes=self.arena_bytes,

@@ -29,6 +29,7 @@ class StageTiming(BaseModel):
 
     stage: BuildStage
     seconds: float = Field(ge=0)
+    cached: bool = Field(default=False, description="Nothing of it ran: all that it gave was remembered")
 
 
 class FirmwareSummary(BaseModel):
@@ -51,7 +52,7 @@ class ArtifactBuilt(Payload):
     commit: Commit
     trigger: Trigger
     firmware: tuple[FirmwareSummary, ...]
-    rebuilt: bool = Field(description="False when an identical build was found in the cache")
+    rebuilt: bool = Field(description="False when all that the release is made of was found in the cache")
     stages: tuple[StageTiming, ...] = ()
     sandbox: str | None = Field(
         default=None,

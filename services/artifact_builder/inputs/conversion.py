@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from services.artifact_builder.determinism import TENSORFLOW_ENVIRONMENT, THREADS
 from services.artifact_builder.inputs.problems import ModelError, first_line, unknown_operators
 from services.artifact_builder.inputs.quantised import named_islands, not_quantised
 from services.artifact_builder.inputs.representative import Representative, RowsError, representative
@@ -29,19 +30,6 @@ RESULT_FILE: Final = "result.json"
 """``{"recipe": Recipe, "conversion": Conversion}`` of `shared.releases.release`."""
 PROBLEM_FILE: Final = "problem.txt"
 """What is wrong with the model, in one line for its author."""
-
-THREADS: Final = 1  # the bits of a quantised model depend on TensorFlow's number of threads
-
-TENSORFLOW_ENVIRONMENT: Final = {
-    "TF_NUM_INTRAOP_THREADS": str(THREADS),
-    "TF_NUM_INTEROP_THREADS": str(THREADS),
-    "OMP_NUM_THREADS": str(THREADS),
-    "OPENBLAS_NUM_THREADS": str(THREADS),
-    "TF_DETERMINISTIC_OPS": "1",
-    "TF_ENABLE_ONEDNN_OPTS": "0",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "CUDA_VISIBLE_DEVICES": "-1",
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,26 +35,36 @@ def require_full_int8(tflite: bytes, *, window: tuple[int, ...], classes: int) -
         NotQuantisedError: something in it is not int8, or its input or output is not the manifest's.
     """
     graph = read_graph(tflite)
-    if graph.input.type_name in _FLOATS and not any(_is_int8(operator) for operator in graph.operators):
+    entry, leave = _only("input", graph.main.inputs), _only("output", graph.main.outputs)
+    if entry.type_name in _FLOATS and not any(_is_int8(operator) for operator in graph.operators):
         raise NotQuantisedError(
-            f"the .tflite is a float model ({graph.input.label} is {graph.input.type_name}), and TensorFlow Lite does "
+            f"the .tflite is a float model ({entry.label} is {entry.type_name}), and TensorFlow Lite does "
             "not quantise a .tflite any more: its converter starts from the original. Next: give the Keras, SavedModel "
             "or ONNX file it was converted from, or convert it with a representative dataset to full int8"
         )
     if islands := float_operators(graph):
         raise NotQuantisedError(not_quantised(islands))
-    for place, tensor in (("input", graph.input), ("output", graph.output)):
+    for place, tensor in (("input", entry), ("output", leave)):
         if tensor.type_name != "int8":
             raise NotQuantisedError(
                 f"the .tflite's {place}, {tensor.label}, is {tensor.type_name}; allowed is int8. Next: convert it with "
                 f"converter.inference_{place}_type = tf.int8"
             )
-    for place, tensor, wanted in (("input", graph.input, (1, *window)), ("output", graph.output, (1, classes))):
+    for place, tensor, wanted in (("input", entry, (1, *window)), ("output", leave, (1, classes))):
         if tensor.shape != wanted:
             raise NotQuantisedError(
                 f"the .tflite's {place}, {tensor.label}, has the shape {list(tensor.shape)}; edgeloop.yaml says "
                 f"{list(wanted)}. Next: correct the model, or input.shape and labels"
             )
+
+
+def _only(place: str, tensors: Sequence[Tensor]) -> Tensor:
+    if len(tensors) != 1:
+        labels = ", ".join(tensor.label for tensor in tensors) or "none"
+        raise UnsupportedModelError(
+            f"the model has {len(tensors)} {place}s ({labels}); allowed is one. Next: export it with one {place}"
+        )
+    return tensors[0]
 
 
 def named_islands(tflite: bytes) -> tuple[str, ...]:

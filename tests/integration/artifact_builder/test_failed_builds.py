@@ -10,6 +10,7 @@ from nats.aio.client import Client
 
 from services.artifact_builder import store as builds
 from services.artifact_builder.domain import build_key
+from services.artifact_builder.fingerprint import Toolbox
 from services.artifact_builder.handlers import Deps, build_commit, build_with_production_data
 from services.artifact_builder.tools import Tools
 from services.artifact_builder.workspace import remove_stale, workspace
@@ -21,7 +22,7 @@ from shared.events.source import Forge, SourcePushed
 from shared.store import Blobs, Store
 from tests.support import eventually, has_ended, text_of
 
-TOOLBOX = "t" * 64
+TOOLBOX = Toolbox(environment="e", compiler="c", public_key="k")
 PREPARE = """
 import os
 import numpy as np
@@ -157,7 +158,12 @@ async def test_retraining_of_an_unknown_release_is_rejected(deps: Deps) -> None:
 async def test_a_release_that_vanished_is_built_again(make_repository: Any, deps: Deps) -> None:
     address, commit = make_repository({"prepare.py": "raise SystemExit(1)"})
     key = build_key(
-        project="gestures", repository=address, commit=commit, trigger=Trigger.PUSH, production=(), toolbox=TOOLBOX
+        project="gestures",
+        repository=address,
+        commit=commit,
+        trigger=Trigger.PUSH,
+        production=(),
+        toolbox=TOOLBOX.digest,
     )
     async with deps.store.transaction() as tx:
         builds.remember(tx, key, digest="sha256:" + "0" * 64, project="gestures", commit=commit)

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.artifact_builder import steps
 from services.artifact_builder.errors import AuthorError
+from services.artifact_builder.inputs.quantising import Converted
+from services.artifact_builder.pipeline import Build, BuildRequest, Site
 from services.artifact_builder.sandbox.plain import PlainProcess
-from services.artifact_builder.steps import Converted, Prepared, Site
+from services.artifact_builder.stages import Stages
+from services.artifact_builder.steps import datasets
 from services.artifact_builder.tools import Tools
+from services.artifact_builder.trees import Tree
 from shared.releases.datasets import Dataset, read_dataset, write_dataset
 from shared.releases.manifest import Manifest
 from shared.releases.manifest_loader import parse_manifest
@@ -64,9 +67,16 @@ def checkout(folder: Path, files: dict[str, bytes]) -> Site:
     return Site(folder / "checkout", folder, PlainProcess())
 
 
-async def built(site: Site, declared: Manifest, tools: Tools) -> tuple[Prepared, Converted]:
-    prepared = await steps.prepare(declared, site, (), tools)
-    return prepared, await steps.convert(await steps.train(declared, site, tools), prepared, declared, site, tools)
+def building(site: Site, tools: Tools, production: tuple[bytes, ...] = ()) -> tuple[Build, Tree]:
+    request = BuildRequest("gestures", "file:///gestures", "0" * 40, production=production)
+    return Build(request, site, tools, Stages()), Tree.of(site.checkout)
+
+
+async def built(site: Site, declared: Manifest, tools: Tools) -> tuple[dict[str, bytes], Converted]:
+    build, tree = building(site, tools)
+    data = await build.prepare(declared, tree)
+    prepared = datasets(data)
+    return prepared, await build.quantise(declared, prepared, await build.train(declared, tree, data))
 
 
 @pytest.mark.slow
@@ -86,8 +96,8 @@ async def test_a_model_that_is_int8_already_is_taken_as_it_is(tools: Tools, tmp_
     site = checkout(tmp_path, {"gestures.tflite": model})
     prepared, converted = await built(site, manifest({"file": "gestures.tflite"}), tools)
     assert (converted.int8, converted.source.data, converted.float32, converted.recipe) == (model, model, None, None)
-    assert list(prepared.files) == ["train", "test", "made.npz"]
-    assert len(read_dataset(prepared.files["made.npz"])) == 90
+    assert list(prepared) == ["train", "test", "made.npz"]
+    assert len(read_dataset(prepared["made.npz"])) == 90
 
 
 async def test_a_float_tflite_is_refused(tools: Tools, tmp_path: Path) -> None:
@@ -100,23 +110,25 @@ async def test_a_dataset_that_the_repository_lacks_is_named(tools: Tools, tmp_pa
     site = checkout(tmp_path, {})
     (site.checkout / "made.npz").unlink()
     with pytest.raises(AuthorError, match=r"data\.more\[0\]\.path: the repository has no made\.npz"):
-        await steps.prepare(manifest({"file": "m.tflite"}), site, (), tools)
+        await built(site, manifest({"file": "m.tflite"}), tools)
 
 
 async def test_a_finished_model_cannot_be_retrained(tools: Tools, tmp_path: Path) -> None:
     site = checkout(tmp_path, {})
     field = (site.checkout / "train.npz").read_bytes()
+    build, tree = building(site, tools, (field,))
     with pytest.raises(AuthorError, match=r"model\.file \(m\.tflite\) is a finished model"):
-        await steps.prepare(manifest({"file": "m.tflite"}), site, [field], tools)
+        await build.prepare(manifest({"file": "m.tflite"}), tree)
 
 
 async def test_without_a_preparation_the_training_is_told_of_production_data(tools: Tools, tmp_path: Path) -> None:
     code = b"import os; raise SystemExit(str(os.listdir(os.environ['EDGELOOP_PRODUCTION_DIR'])))"
     site = checkout(tmp_path, {"train.py": code})
     declared = manifest({"train": {"command": ["python", "train.py"]}})
-    await steps.prepare(declared, site, [(site.checkout / "train.npz").read_bytes()], tools)
+    build, tree = building(site, tools, ((site.checkout / "train.npz").read_bytes(),))
+    data = await build.prepare(declared, tree)
     with pytest.raises(AuthorError) as caught:
-        await steps.train(declared, site, tools)
+        await build.train(declared, tree, data)
     assert list(caught.value.last_lines) == ["['0000.npz']"]
 
 
@@ -125,5 +137,5 @@ async def test_a_folder_is_no_file_and_a_file_no_folder(tools: Tools, tmp_path: 
     (site.checkout / "m.onnx").mkdir()
     for name in ("saved/", "m.onnx"):
         with pytest.raises(AuthorError, match=f"the repository has no {name}"):
-            await steps.train(manifest({"file": name}), site, tools)
+            await built(Site(site.checkout, tmp_path / f"for-{name}", PlainProcess()), manifest({"file": name}), tools)
     shutil.rmtree(site.checkout)

@@ -11,8 +11,8 @@ from services.artifact_builder.firmware.compiling import (
     Shortage,
 )
 from services.artifact_builder.firmware.signing import SigningError
-from services.artifact_builder.pipeline import Stages
 from services.artifact_builder.sandbox.processes import SupervisorError
+from services.artifact_builder.stages import Stages
 from shared.events.artifact import BuildStage
 from shared.inference import InferenceError, ReferenceMissingError
 from shared.releases.datasets import DatasetError

@@ -1,0 +1,1 @@
+"""What stages gave, by the key of everything that they depend on."""
