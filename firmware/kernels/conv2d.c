@@ -1,15 +1,19 @@
 #include "matrix.h"
 #include "requantise.h"
-#include "span.h"
 
 /* What is kept on the stack: widened inputs, up to CHUNK values of a window at a time, and the sums of up to TILE
  * channels. A larger window takes several chunks. */
 #define CHUNK 256
 #define TILE 32
 
-struct place {
-    int32_t y;
-    int32_t x;
+/* What one output pixel sees. A run is what lies side by side in the input and in the weights: a row of the window, or
+ * a single tap where columns are dilated or channels grouped. */
+struct view {
+    int32_t top;
+    int32_t left;
+    int32_t depth;
+    int32_t taps_in_run;
+    int32_t run;
 };
 
 static int32_t smaller(int32_t a, int32_t b)
@@ -17,17 +21,21 @@ static int32_t smaller(int32_t a, int32_t b)
     return a < b ? a : b;
 }
 
+static int32_t larger(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
 static int32_t padded_depth(int32_t depth)
 {
-    return (depth + EL_DEPTH_STEP - 1) / EL_DEPTH_STEP * EL_DEPTH_STEP;
+    return (depth + EL_DEPTH_STEP - 1) & -EL_DEPTH_STEP;
 }
 
 static int8_t *copy(const int8_t *from, int32_t count, int8_t *to)
 {
 #if EL_DSP
     for (; count >= 4; count -= 4, from += 4, to += 4) {
-        const int32_t word = el_word_at(from);
-        __builtin_memcpy(to, &word, sizeof word);
+        el_put_word(to, el_word_at(from));
     }
 #endif
     for (; count > 0; count--) {
@@ -44,125 +52,154 @@ static int8_t *fill(int32_t value, int32_t count, int8_t *to)
     return to;
 }
 
-/* Values [begin, end) of what a window at `place` sees of one group's channels, padding included. Where a row of the
- * window is one stretch of bytes it is copied at once, else tap by tap. */
-static void gather(const struct el_conv2d *layer, const int8_t *input, struct place place, int32_t begin, int32_t end,
-                   int8_t *to)
+static struct view view_of(const struct el_conv2d *layer, int32_t pixel)
 {
-    const struct el_window *window = &layer->window;
+    const struct el_window *const window = &layer->window;
+    const int32_t y = pixel / layer->output.width;
+    const int32_t x = pixel - y * layer->output.width;
     const int32_t depth = layer->input.channels / layer->groups;
-    const int32_t whole_rows = layer->groups == 1 && window->dilation_width == 1;
-    const int32_t taps = whole_rows ? window->width : 1;
-    const int32_t top = place.y * window->stride_height - window->pad_top;
-    const int32_t left = place.x * window->stride_width - window->pad_left;
-    const int32_t run = taps * depth;
+    const int32_t taps = layer->groups == 1 && window->dilation_width == 1 ? window->width : 1;
+    const struct view view = {
+        y * window->stride_height - window->pad_top,
+        x * window->stride_width - window->pad_left,
+        depth,
+        taps,
+        taps * depth,
+    };
+    return view;
+}
+
+/* Values [begin, end) of the window, padding included. */
+static void gather(const struct el_conv2d *layer, const struct view *view, const int8_t *input, int32_t begin,
+                   int32_t end, int8_t *to)
+{
+    const struct el_window *const window = &layer->window;
+    const struct el_shape *const shape = &layer->input;
 
     for (int32_t y = 0; y < window->height; y++) {
-        const int32_t in_y = top + y * window->dilation_height;
-        for (int32_t x = 0; x < window->width; x += taps, begin -= run, end -= run) {
-            if (end <= 0) {
-                return;
+        const int32_t in_y = view->top + y * window->dilation_height;
+        for (int32_t x = 0; x < window->width; x += view->taps_in_run, begin -= view->run, end -= view->run) {
+            const int32_t in_x = view->left + x * window->dilation_width;
+            const int32_t first = larger(begin, 0);
+            const int32_t last = smaller(end, view->run);
+            int32_t from = first;
+            int32_t until = first;
+            if (in_y >= 0 && in_y < shape->height) {
+                from = el_clamp(-in_x * view->depth, first, larger(first, last));
+                until = el_clamp((shape->width - in_x) * view->depth, from, larger(from, last));
             }
-            if (begin >= run) {
-                continue;
-            }
-            const int32_t first = begin > 0 ? begin : 0;
-            const int32_t last = smaller(end, run);
-            const int32_t in_x = left + x * window->dilation_width;
-            const struct span seen = span_at(in_x, taps, 1, layer->input.width);
-            if (in_y < 0 || in_y >= layer->input.height) {
-                to = fill(layer->input_zero_point, last - first, to);
-                continue;
-            }
-            const int32_t from = el_clamp(seen.first * depth, first, last);
-            const int32_t until = el_clamp(seen.last * depth, from, last);
             to = fill(layer->input_zero_point, from - first, to);
-            to = copy(input + (in_y * layer->input.width + in_x) * layer->input.channels + from, until - from, to);
+            to = copy(input + (in_y * shape->width + in_x) * shape->channels + from, until - from, to);
             to = fill(layer->input_zero_point, last - until, to);
         }
     }
 }
 
-/* Widens values [begin, end) of the windows of EL_ROWS output pixels from `pixel` on; pixels that there are not repeat
- * the last one. */
-static void widen(const struct el_conv2d *layer, const int8_t *input, int32_t pixel, int32_t begin, int32_t end,
-                  int32_t *rows)
+/* Whether rows of the window can be read where they are: all of it lies inside, in words. */
+static int32_t reads_in_place(const struct el_conv2d *layer, const struct view *view)
 {
-    const struct el_window *window = &layer->window;
-    const int32_t last = layer->output.height * layer->output.width - 1;
-    const int32_t plain = window->height == 1 && window->width == 1 && window->pad_top == 0 && window->pad_left == 0 &&
-                          (end - begin) % EL_DEPTH_STEP == 0;
+    const struct el_window *const window = &layer->window;
+    return view->taps_in_run == window->width && view->run % EL_DEPTH_STEP == 0 && view->top >= 0 && view->left >= 0 &&
+           view->top + (window->height - 1) * window->dilation_height < layer->input.height &&
+           view->left + window->width <= layer->input.width;
+}
 
-    for (int32_t row = 0; row < EL_ROWS; row++) {
-        const int32_t at = smaller(pixel + row, last);
-        const struct place place = {at / layer->output.width, at % layer->output.width};
-        int8_t values[CHUNK];
-        const int8_t *from = values;
-        if (plain) {
-            from = input + (place.y * window->stride_height * layer->input.width + place.x * window->stride_width) *
-                               layer->input.channels + begin;
-        } else {
-            gather(layer, input, place, begin, end, values);
-        }
-        el_widen(from, padded_depth(end - begin), rows + row);
+/* Widens values [begin, end) of the window of one output pixel. */
+static void widen(const struct el_conv2d *layer, const int8_t *input, int32_t pixel, int32_t begin, int32_t end,
+                  int32_t *to)
+{
+    const struct view view = view_of(layer, pixel);
+    int8_t values[CHUNK];
+
+    if (!reads_in_place(layer, &view)) {
+        gather(layer, &view, input, begin, end, values);
+        el_widen(values, padded_depth(end - begin), to);
+        return;
     }
+    const int8_t *row = input + (view.top * layer->input.width + view.left) * layer->input.channels;
+    for (int32_t y = 0; y < layer->window.height; y++, begin -= view.run, end -= view.run) {
+        const int32_t first = larger(begin, 0);
+        const int32_t count = smaller(end, view.run) - first;
+        if (count > 0) {
+            to = el_widen(row + first, count, to);
+        }
+        row += layer->window.dilation_height * layer->input.width * layer->input.channels;
+    }
+}
+
+/* As many whole rows of the window as fit into a chunk, if they can be told apart by words. */
+static int32_t chunk_of(const struct el_conv2d *layer)
+{
+    const int32_t run = layer->window.width * layer->input.channels;
+    return run <= CHUNK && run % EL_DEPTH_STEP == 0 ? CHUNK / run * run : CHUNK;
 }
 
 static void requantise(const struct el_conv2d *layer, int32_t channel, int32_t channels, const int32_t *sums,
                        int32_t pixels, int8_t *output)
 {
-    const struct el_requantisation *const to = &layer->requantisation;
     const int32_t stride = layer->output.channels;
-
-    for (; channels > 0; channels--, channel++, sums += EL_ROWS, output++) {
 #if EL_DSP
-        if (pixels == EL_ROWS && el_fits_fast_steps(to, channel)) {
-            const struct el_fast_steps steps = el_fast_steps(to, channel);
-            output[0] = el_requantise_fast(steps, sums[0]);
-            output[stride] = el_requantise_fast(steps, sums[1]);
-            output[2 * stride] = el_requantise_fast(steps, sums[2]);
-            output[3 * stride] = el_requantise_fast(steps, sums[3]);
-            continue;
-        }
+    if (pixels == EL_ROWS) {
+        el_requantise_four_rows(&layer->requantisation, channel, channels, sums, output, stride);
+        return;
+    }
 #endif
-        el_requantise_channel(to, channel, sums, pixels, output, stride);
+    for (; channels > 0; channels--, sums += EL_ROWS) {
+        el_requantise_channel(&layer->requantisation, channel++, sums, pixels, output++, stride);
     }
 }
 
-/* EL_ROWS output pixels from `pixel` on, the channels of one group. `input`, `weights` and `output` begin at the group. */
-static void multiply(const struct el_conv2d *layer, const int8_t *input, int32_t pixel, int32_t first_channel,
+static void begin_with_bias(const int32_t *restrict bias, int32_t channels, int32_t *restrict sums)
+{
+    for (; channels > 0; channels--, sums += EL_ROWS) {
+        const int32_t value = *bias++;
+        for (int32_t row = 0; row < EL_ROWS; row++) {
+            sums[row] = value;
+        }
+    }
+}
+
+/* Adds the products of a chunk to the sums of `channels` channels. */
+static void multiply(const int32_t *rows, int32_t pixels, const int8_t *weights, int32_t pair_bytes, int32_t depth,
+                     int32_t channels, int32_t *sums)
+{
+    for (; channels > 0; channels -= 2, weights += pair_bytes, sums += 2 * EL_ROWS) {
+        if (pixels > 1) {
+            el_multiply_rows(rows, weights, depth, sums);
+        } else {
+            el_multiply_row(rows, weights, depth, sums);
+        }
+    }
+}
+
+/* Output pixels from `pixel` on, EL_ROWS at most, the channels of one group. `input`, `weights` and `output` begin at
+ * the group. */
+static void convolve(const struct el_conv2d *layer, const int8_t *input, int32_t pixel, int32_t first_channel,
                      const int8_t *weights, int8_t *output)
 {
+    const int32_t pixels = smaller(layer->output.height * layer->output.width - pixel, EL_ROWS);
     const int32_t depth = layer->window.height * layer->window.width * (layer->input.channels / layer->groups);
     const int32_t channels = layer->output.channels / layer->groups;
-    const int32_t left = layer->output.height * layer->output.width - pixel;
+    const int32_t pair_bytes = 2 * padded_depth(depth);
+    const int32_t chunk = chunk_of(layer);
     int32_t rows[CHUNK / 2 * EL_ROWS];
     int32_t sums[TILE * EL_ROWS];
 
     for (int32_t done = 0; done < channels; done += TILE) {
         const int32_t tile = smaller(TILE, channels - done);
-        const int32_t *const bias = layer->bias + first_channel + done;
-        for (int32_t c = 0; c < (tile + 1) / 2 * 2; c++) {
-            for (int32_t row = 0; row < EL_ROWS; row++) {
-                sums[c * EL_ROWS + row] = c < tile ? bias[c] : 0;
-            }
-        }
-        for (int32_t begin = 0; begin < depth; begin += CHUNK) {
-            const int32_t end = smaller(begin + CHUNK, depth);
-            if (done == 0 || depth > CHUNK) {
-                widen(layer, input, pixel, begin, end, rows);
-            }
-            const int8_t *pair = weights + 2 * begin;
-            for (int32_t c = 0; c < tile; c += 2, pair += 2 * padded_depth(depth)) {
-                if (left > 1) {
-                    el_multiply_rows(rows, pair, padded_depth(end - begin), sums + c * EL_ROWS);
-                } else {
-                    el_multiply_row(rows, pair, padded_depth(end - begin), sums + c * EL_ROWS);
+        begin_with_bias(layer->bias + first_channel + done, tile, sums);
+        for (int32_t begin = 0; begin < depth; begin += chunk) {
+            const int32_t end = smaller(begin + chunk, depth);
+            if (done == 0 || depth > chunk) {
+                for (int32_t row = 0; row < EL_ROWS; row++) {
+                    /* Pixels that there are not repeat the last one. */
+                    widen(layer, input, pixel + smaller(row, pixels - 1), begin, end, rows + row);
                 }
             }
+            multiply(rows, pixels, weights + 2 * begin, pair_bytes, padded_depth(end - begin), tile, sums);
         }
-        requantise(layer, first_channel + done, tile, sums, smaller(left, EL_ROWS), output + done);
-        weights += TILE * padded_depth(depth);
+        requantise(layer, first_channel + done, tile, sums, pixels, output + done);
+        weights += TILE / 2 * pair_bytes;
     }
 }
 
@@ -171,12 +208,12 @@ void el_conv2d(const struct el_conv2d *layer, const int8_t *input, int8_t *outpu
     const int32_t pixels = layer->output.height * layer->output.width;
     const int32_t depth = layer->input.channels / layer->groups;
     const int32_t channels = layer->output.channels / layer->groups;
-    const int32_t group_weights =
+    const int32_t group_bytes =
         (channels + 1) / 2 * 2 * padded_depth(layer->window.height * layer->window.width * depth);
 
     for (int32_t pixel = 0; pixel < pixels; pixel += EL_ROWS) {
         for (int32_t group = 0; group < layer->groups; group++) {
-            multiply(layer, input + group * depth, pixel, group * channels, layer->weights + group * group_weights,
+            convolve(layer, input + group * depth, pixel, group * channels, layer->weights + group * group_bytes,
                      output + pixel * layer->output.channels + group * channels);
         }
     }

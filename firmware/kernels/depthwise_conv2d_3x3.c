@@ -2,30 +2,49 @@
 
 #if EL_DSP
 
-/* A tile of the input of one channel, widened to 16 bits, lies on the stack. Rows have a fixed pitch, so that all nine
- * taps are at constant distances. A pair of outputs may look two values past the last column it needs. */
+/* A tile of one channel's input, widened to 16 bits, lies on the stack. Its lines run along the longer axis of the image
+ * and have a fixed pitch, so that all nine taps are at constant distances. */
 #define PITCH 64
-#define TILE_ROWS 14
-#define TILE_COLUMNS (PITCH - 2)
+#define LINES 14
+/* Outputs come in pairs: the second of the last pair may look past its line, and be thrown away. */
+#define LINE_VALUES (PITCH - 2)
 #define SUMS 128
 
-/* Which outputs a tile holds, and the input that they see: both as first and as count. */
+/* One axis of the image. Steps lead from one value to the next, in bytes; a tap's step in channels of weights. */
+struct axis {
+    int32_t inputs;
+    int32_t outputs;
+    int32_t stride;
+    int32_t pad;
+    int32_t input_step;
+    int32_t output_step;
+    int32_t tap_step;
+};
+
+/* The part of an axis that a tile holds: `outputs` from `output` on, and the inputs that they see. Of those, the ones
+ * from `first` to `last` are inside the image. */
 struct stretch {
     int32_t output;
     int32_t outputs;
     int32_t input;
-    int32_t inputs;
+    int32_t first;
+    int32_t last;
 };
 
-static struct stretch stretch_from(int32_t output, int32_t size, int32_t stride, int32_t pad, int32_t room)
+static struct stretch stretch_from(const struct axis *axis, int32_t output, int32_t room)
 {
-    const int32_t fitting = (room - 3) / stride + 1;
-    const int32_t outputs = size - output < fitting ? size - output : fitting;
-    const struct stretch stretch = {output, outputs, output * stride - pad, (outputs - 1) * stride + 3};
+    const int32_t fitting = (room - 3) / axis->stride + 1;
+    const int32_t left = axis->outputs - output;
+    const int32_t outputs = left < fitting ? left : fitting;
+    const int32_t input = output * axis->stride - axis->pad;
+    const int32_t seen = (outputs - 1) * axis->stride + 3;
+    const struct stretch stretch = {
+        output, outputs, input, input < 0 ? -input : 0, seen < axis->inputs - input ? seen : axis->inputs - input,
+    };
     return stretch;
 }
 
-static void widen_row(const int8_t *from, int32_t step, int32_t count, int16_t *to)
+static void widen(const int8_t *from, int32_t step, int32_t count, int16_t *to)
 {
 #pragma GCC unroll 4
     for (; count > 0; count--, from += step) {
@@ -33,115 +52,129 @@ static void widen_row(const int8_t *from, int32_t step, int32_t count, int16_t *
     }
 }
 
-static void fill_row(int32_t value, int32_t count, int16_t *to)
-{
-    for (; count > 0; count--) {
-        *to++ = (int16_t)value;
-    }
-}
-
-/* `input` is the channel's first value. */
-static void load_tile(const struct el_depthwise_conv2d *layer, const int8_t *input, struct stretch rows,
-                      struct stretch columns, int16_t *to)
-{
-    const int32_t channels = layer->input.channels;
-    const int32_t before = columns.input < 0 ? -columns.input : 0;
-    const int32_t beyond = columns.input + columns.inputs - layer->input.width;
-    const int32_t after = beyond > 0 ? beyond : 0;
-    const int32_t inside = columns.inputs - before - after;
-
-    for (int32_t row = 0; row < rows.inputs; row++, to += PITCH) {
-        const int32_t y = rows.input + row;
-        if (y < 0 || y >= layer->input.height) {
-            fill_row(layer->input_zero_point, columns.inputs, to);
-            continue;
-        }
-        fill_row(layer->input_zero_point, before, to);
-        widen_row(input + (y * layer->input.width + columns.input + before) * channels, channels, inside, to + before);
-        fill_row(layer->input_zero_point, after, to + before + inside);
-    }
-}
-
-/* Taps 0 and 1, and taps 1 and 2, of each row, as halfwords. */
+/* Taps 0 and 1, and taps 1 and 2, of each line, as halfwords. */
 struct taps {
-    int32_t left[3];
-    int32_t right[3];
+    int32_t near[3];
+    int32_t far[3];
 };
 
-static struct taps taps_of(const int8_t *weights, int32_t step)
+static struct taps taps_of(const int8_t *weights, int32_t along, int32_t across)
 {
     struct taps taps;
-    for (int32_t row = 0; row < 3; row++, weights += 3 * step) {
-        taps.left[row] = el_lower_halves(weights[0], weights[step]);
-        taps.right[row] = el_lower_halves(weights[step], weights[2 * step]);
+    for (int32_t line = 0; line < 3; line++, weights += across) {
+        taps.near[line] = el_lower_halves(weights[0], weights[along]);
+        taps.far[line] = el_lower_halves(weights[along], weights[2 * along]);
     }
     return taps;
 }
 
-/* One row of outputs. Neighbours share their loads when the window moves by one. */
-static void sum_row(const int16_t *from, struct taps taps, int32_t bias, int32_t stride, int32_t count, int32_t *sums)
+/* One line of outputs where the window moves by one: neighbours share what they load. Written out, because all of it
+ * has to stay in registers: r4-r6 are the near taps, r7-r9 the far ones, r2 and r3 the inputs, r10 and r11 the sums. */
+#define IN_A_REGISTER __attribute__((unused))
+__attribute__((naked)) static void sum_pairs(IN_A_REGISTER const int16_t *from, IN_A_REGISTER const struct taps *taps,
+                                             IN_A_REGISTER int32_t count, IN_A_REGISTER int32_t *sums,
+                                             IN_A_REGISTER int32_t bias)
 {
-    if (stride == 1) {
-        for (; count > 0; count -= 2, from += 2, sums += 2) {
-            int32_t first = bias;
-            int32_t second = bias;
-            for (int32_t row = 0; row < 3; row++) {
-                const int32_t near = el_word_at(from + row * PITCH);
-                const int32_t far = el_word_at(from + row * PITCH + 2);
-                first = __smlad(near, taps.left[row], first);
-                first = __smlabt(far, taps.right[row], first);
-                second = __smlatb(near, taps.left[row], second);
-                second = __smlad(far, taps.right[row], second);
-            }
-            sums[0] = first;
-            sums[1] = second;
-        }
-        return;
-    }
+    __asm volatile("push {r4-r11, lr}\n"
+                   "ldm r1, {r4-r9}\n"
+                   "ldr r12, [sp, #36]\n"
+                   "mov r1, r3\n"
+                   "add lr, r1, r2, lsl #2\n"
+                   "1:\n"
+                   "ldrd r2, r3, [r0], #4\n"
+                   "smlad r10, r2, r4, r12\n"
+                   "smlatb r11, r2, r4, r12\n"
+                   "smlabt r10, r3, r7, r10\n"
+                   "smlad r11, r3, r7, r11\n"
+                   "ldrd r2, r3, [r0, #124]\n"
+                   "smlad r10, r2, r5, r10\n"
+                   "smlatb r11, r2, r5, r11\n"
+                   "smlabt r10, r3, r8, r10\n"
+                   "smlad r11, r3, r8, r11\n"
+                   "ldrd r2, r3, [r0, #252]\n"
+                   "smlad r10, r2, r6, r10\n"
+                   "smlatb r11, r2, r6, r11\n"
+                   "smlabt r10, r3, r9, r10\n"
+                   "smlad r11, r3, r9, r11\n"
+                   "strd r10, r11, [r1], #8\n"
+                   "cmp r1, lr\n"
+                   "blo 1b\n"
+                   "pop {r4-r11, pc}\n");
+}
+
+static void sum_line(const int16_t *from, const struct taps *taps, int32_t stride, int32_t count, int32_t *sums,
+                     int32_t bias)
+{
     for (; count > 0; count--, from += stride) {
         int32_t sum = bias;
-        for (int32_t row = 0; row < 3; row++) {
-            sum = __smlad(el_word_at(from + row * PITCH), taps.left[row], sum);
-            sum = __smlabt(from[row * PITCH + 2], taps.right[row], sum);
+        for (int32_t line = 0; line < 3; line++) {
+            sum = __smlad(el_word_at(from + line * PITCH), taps->near[line], sum);
+            sum = __smlabt(from[line * PITCH + 2], taps->far[line], sum);
         }
         *sums++ = sum;
     }
 }
 
-static void convolve_tile(const struct el_depthwise_conv2d *layer, const int16_t *tile, int32_t channel,
-                          struct stretch rows, struct stretch columns, int8_t *output)
+/* All channels of one tile. */
+static void convolve(const struct el_depthwise_conv2d *layer, const struct axis *along, const struct axis *across,
+                     const struct stretch *columns, const struct stretch *lines, const int8_t *input, int8_t *output)
 {
-    const int32_t channels = layer->output.channels;
-    const struct taps taps = taps_of(layer->weights + channel, channels);
-    const int32_t bias = layer->bias[channel];
-    int32_t sums[SUMS + 2];
+    int16_t tile[LINES * PITCH] EL_ALIGNED;
+    int32_t sums[SUMS + 2] EL_ALIGNED;
 
-    for (int32_t row = 0; row < rows.outputs; row++) {
-        const int16_t *const from = tile + row * layer->window.stride_height * PITCH;
-        int8_t *const to = output + ((rows.output + row) * layer->output.width + columns.output) * channels + channel;
-        sum_row(from, taps, bias, layer->window.stride_width, columns.outputs, sums);
-        el_requantise_channel(&layer->requantisation, channel, sums, columns.outputs, to, channels);
+    /* The padding is the same for every channel. */
+    for (int32_t i = 0; i < LINES * PITCH; i++) {
+        tile[i] = (int16_t)layer->input_zero_point;
+    }
+    for (int32_t channel = 0; channel < layer->output.channels; channel++) {
+        const int8_t *const from = input + channel / layer->depth_multiplier;
+        for (int32_t line = lines->first; line < lines->last; line++) {
+            widen(from + (lines->input + line) * across->input_step +
+                      (columns->input + columns->first) * along->input_step,
+                  along->input_step, columns->last - columns->first, tile + line * PITCH + columns->first);
+        }
+        const struct taps taps = taps_of(layer->weights + channel, along->tap_step, across->tap_step);
+        int8_t *to = output + lines->output * across->output_step + columns->output * along->output_step + channel;
+        for (int32_t line = 0; line < lines->outputs; line++, to += across->output_step) {
+            const int16_t *const corner = tile + line * across->stride * PITCH;
+            if (along->stride == 1) {
+                sum_pairs(corner, &taps, columns->outputs, sums, layer->bias[channel]);
+            } else {
+                sum_line(corner, &taps, along->stride, columns->outputs, sums, layer->bias[channel]);
+            }
+            el_requantise_channel(&layer->requantisation, channel, sums, columns->outputs, to, along->output_step);
+        }
     }
 }
 
 void el_depthwise_conv2d_3x3(const struct el_depthwise_conv2d *layer, const int8_t *input, int8_t *output)
 {
+    const struct el_shape *const in = &layer->input;
+    const struct el_shape *const out = &layer->output;
     const struct el_window *const window = &layer->window;
-    int16_t tile[TILE_ROWS * PITCH] EL_ALIGNED;
+    const struct axis horizontal = {
+        in->width, out->width, window->stride_width, window->pad_left, in->channels, out->channels, out->channels,
+    };
+    const struct axis vertical = {
+        in->height,
+        out->height,
+        window->stride_height,
+        window->pad_top,
+        in->width * in->channels,
+        out->width * out->channels,
+        3 * out->channels,
+    };
+    const struct axis *const along = out->width >= out->height ? &horizontal : &vertical;
+    const struct axis *const across = out->width >= out->height ? &vertical : &horizontal;
 
-    for (int32_t y = 0; y < layer->output.height;) {
-        const struct stretch rows =
-            stretch_from(y, layer->output.height, window->stride_height, window->pad_top, TILE_ROWS);
-        for (int32_t x = 0; x < layer->output.width;) {
-            const struct stretch columns =
-                stretch_from(x, layer->output.width, window->stride_width, window->pad_left, TILE_COLUMNS);
-            for (int32_t channel = 0; channel < layer->output.channels; channel++) {
-                load_tile(layer, input + channel / layer->depth_multiplier, rows, columns, tile);
-                convolve_tile(layer, tile, channel, rows, columns, output);
-            }
-            x += columns.outputs;
+    for (int32_t line = 0; line < across->outputs;) {
+        const struct stretch lines = stretch_from(across, line, LINES);
+        for (int32_t column = 0; column < along->outputs;) {
+            const struct stretch columns = stretch_from(along, column, LINE_VALUES);
+            convolve(layer, along, across, &columns, &lines, input, output);
+            column += columns.outputs;
         }
-        y += rows.outputs;
+        line += lines.outputs;
     }
 }
 

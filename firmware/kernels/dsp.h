@@ -17,6 +17,11 @@ static inline int32_t el_word_at(const void *from)
     return word;
 }
 
+static inline void el_put_word(void *to, int32_t word)
+{
+    __builtin_memcpy(to, &word, sizeof word);
+}
+
 /* Bytes 0 and 2, or 1 and 3, as two halfwords. */
 static inline int32_t el_even_bytes(int32_t word)
 {

@@ -2,7 +2,7 @@
 
 #if EL_DSP
 
-void el_widen(const int8_t *from, int32_t depth, int32_t *to)
+int32_t *el_widen(const int8_t *from, int32_t depth, int32_t *to)
 {
     for (; depth > 0; depth -= EL_DEPTH_STEP, from += EL_DEPTH_STEP, to += 2 * EL_ROWS) {
         const int32_t word = el_word_at(from);
@@ -11,6 +11,7 @@ void el_widen(const int8_t *from, int32_t depth, int32_t *to)
         to[0] = el_lower_halves(even, odd);
         to[EL_ROWS] = el_upper_halves(even, odd);
     }
+    return to;
 }
 
 /* Eight sums, two channels, two rows and two pointers: every register there is. Compilers would spill some of them in
@@ -65,12 +66,13 @@ void el_multiply_row(const int32_t *rows, const int8_t *weights, int32_t depth, 
 
 #else
 
-void el_widen(const int8_t *from, int32_t depth, int32_t *to)
+int32_t *el_widen(const int8_t *from, int32_t depth, int32_t *to)
 {
     int16_t *values = (int16_t *)to;
     for (int32_t i = 0; i < depth; i++) {
         values[i] = from[i];
     }
+    return to + depth / 2;
 }
 
 /* ARMv6-M has eight registers that every instruction reaches: here they are two sums, three bases, an index and two

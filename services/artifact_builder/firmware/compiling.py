@@ -25,7 +25,6 @@ _TIMEOUT_S = 300.0
 _DISK_IS_FULL = ("No space left on device", "NoSpaceLeft")
 _COMMON_FLAGS = (
     "-std=c99",
-    "-O2",
     "-g0",
     "-ffreestanding",
     "-ffunction-sections",
@@ -54,6 +53,18 @@ class Toolchain(StrEnum):
 
     ZIG = "zig"
     GCC = "gcc"
+
+
+class Optimisation(StrEnum):
+    """What the compiler aims at, as its flag.
+
+    The kernels' inner loops are written out where that counts, so size costs next to no time on a core with the DSP
+    extension: `benchmarks/kernels.py` shows all three.
+    """
+
+    SIZE = "-Os"
+    SPEED = "-O2"
+    FASTEST = "-O3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +113,7 @@ class CompiledFirmware:
     ram_bytes: int
     """Static: .data and .bss, without the stack."""
     toolchain: str
-    """Compiler, version and optimisation, for example ``zig 0.17.0 -O2``."""
+    """Compiler, version and optimisation, for example ``zig 0.17.0 -Os``."""
 
 
 def compile_firmware(
@@ -111,6 +122,7 @@ def compile_firmware(
     *,
     model_digest: str,
     toolchain: Toolchain = Toolchain.ZIG,
+    optimisation: Optimisation = Optimisation.SIZE,
     workdir: Path,
     cache_dir: Path | None = None,
 ) -> CompiledFirmware:
@@ -121,6 +133,7 @@ def compile_firmware(
         board: gives the core and the memory map.
         model_digest: ``sha256:<hex>`` of the int8 .tflite; the firmware reports it.
         toolchain: which compiler.
+        optimisation: size or speed.
         workdir: an existing folder; sources and results are left in it.
         cache_dir: Zig's cache, worth sharing between builds; ``zig-cache`` in `workdir` unless given.
 
@@ -130,7 +143,7 @@ def compile_firmware(
         CompilerUnavailableError: the compiler is missing, was killed, ran out of disk or never ended.
     """
     sources = _write_sources(model, board, model_digest, workdir)
-    command = _command(toolchain, board.core, sources)
+    command = _command(toolchain, optimisation, board.core, sources)
     environment = _environment(cache_dir or workdir / "zig-cache")
     output = _run(command, workdir, environment)
     if output is not None:
@@ -150,7 +163,7 @@ def compile_firmware(
             for section in memory_sections(elf)
             if section.address >= board.ram_address and section.name != ".stack"
         ),
-        toolchain=f"{_version(toolchain)} -O2",
+        toolchain=f"{_version(toolchain)} {optimisation}",
     )
 
 
@@ -215,7 +228,7 @@ def _linker_script(board: ImageBoard) -> str:
     return text
 
 
-def _command(toolchain: Toolchain, core: Core, sources: Sequence[str]) -> list[str]:
+def _command(toolchain: Toolchain, optimisation: Optimisation, core: Core, sources: Sequence[str]) -> list[str]:
     folders = [f"-I{folder}" for folder in ("kernels", "platform", "app", "model")]
     link = ["-T", "link.ld", "-nostartfiles", "-o", "firmware.elf"]
     hard_float = core is not Core.CORTEX_M0PLUS
@@ -228,9 +241,9 @@ def _command(toolchain: Toolchain, core: Core, sources: Sequence[str]) -> list[s
         # Compiling does not use what only linking needs, and clang would say so for every file.
         quiet = "-Wno-unused-command-line-argument"
         compiler = [_zig(), "cc", *target, "-fno-sanitize=all", "-fno-stack-protector", quiet]
-        return [*compiler, *_COMMON_FLAGS, *folders, *sources, *link]
+        return [*compiler, optimisation, *_COMMON_FLAGS, *folders, *sources, *link]
     target = ["-mthumb", f"-mcpu={core}", f"-mfloat-abi={'hard' if hard_float else 'soft'}", *_FLOATING_POINT[core]]
-    return ["arm-none-eabi-gcc", *target, *_COMMON_FLAGS, *folders, *sources, "-nostdlib", *link, "-lgcc"]
+    return ["arm-none-eabi-gcc", *target, optimisation, *_COMMON_FLAGS, *folders, *sources, "-nostdlib", *link, "-lgcc"]
 
 
 def _zig() -> str:

@@ -47,6 +47,9 @@ class Layer:
     output_scale: float = 0.0
     output_zero_point: int | None = None
     input_scale: float = 0.0
+    operand: tuple[int, ...] = ()
+    operand_scale: float = 0.07
+    """A constant that is added or subtracted, of this shape and scale."""
 
 
 def _window(**fields: int) -> dict[str, float]:
@@ -188,6 +191,10 @@ def _depthwise(  # noqa: PLR0917 - a shape has as many sizes
     )  # fmt: skip
 
 
+def _sum(operator: str, options: str, operand: tuple[int, ...], **fields: Any) -> Layer:
+    return Layer(operator, options, {}, (1, 5, 6, 3), (1, 5, 6, 3), version=2, operand=operand, **fields)
+
+
 def _dense(rows: int, depth: int, units: int) -> Layer:
     return Layer("FULLY_CONNECTED", "FullyConnected", {"keepNumDims": True}, (1, rows, depth), (1, rows, units),
                  (units, depth), -1, version=5)  # fmt: skip
@@ -220,6 +227,12 @@ _BLOCKS = {
     "depthwise 3x3, more rows than a tile": _depthwise(2, 31, 6),
     "depthwise 3x3, more columns than a tile": _depthwise(1, 3, 131),
     "depthwise 3x3, more columns than a tile, stride 2": _depthwise(1, 5, 253, 2),
+    "add, the other scale larger": _sum("ADD", "Add", (1, 5, 6, 3), input_scale=0.013),
+    "add, equal scales": _sum("ADD", "Add", (1, 5, 6, 3), input_scale=0.25, operand_scale=0.25),
+    "add a channel's constant": _sum("ADD", "Add", (3,), input_scale=0.2),
+    "add one value, relu": _sum("ADD", "Add", (1,), input_scale=0.2, activation=1),
+    "add to a fine scale": _sum("ADD", "Add", (6, 3), input_scale=0.02, operand_scale=0.019, output_scale=0.004),
+    "subtract, the other scale larger": _sum("SUB", "Sub", (1, 5, 6, 3), input_scale=0.013),
     "depthwise 3x3, strides apart": Layer(
         "DEPTHWISE_CONV_2D", "DepthwiseConv2D", _window(padding=_SAME, depthMultiplier=1, strideH=1, strideW=5),
         (1, 5, 17, 2), (1, 5, 4, 2), (1, 3, 3, 2), 3, version=3,
@@ -296,6 +309,8 @@ def _model(layer: Layer, rng: np.random.Generator, *, extreme: bool = False) -> 
         inputs.append(maker.constant(weights, scales, max(layer.scale_axis, 0)))
         bias = rng.integers(-2000, 2000, channels).astype(np.int32)
         inputs.append(maker.constant(bias, [input_scale * scale for scale in scales]) if layer.bias else -1)
+    if layer.operand:
+        inputs.append(maker.constant(rng.integers(-128, 128, layer.operand).astype(np.int8), [layer.operand_scale]))
     if layer.axes:
         inputs.append(maker.constant(np.array(layer.axes, np.int32), []))
     scale = layer.output_scale or float(np.float32(rng.uniform(0.05, 0.3)))
