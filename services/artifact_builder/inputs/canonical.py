@@ -3,10 +3,24 @@
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the earliest date that a .zip can hold
+MAXIMUM_UNPACKED_BYTES: Final = 512 * 2**20
+"""Of a model's file: thousands of times what fits a microcontroller, optimiser state included."""
+_UNREADABLE: Final = (
+    AttributeError,  # metadata that is no object
+    TypeError,
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,  # an encrypted member, or JSON nested without end
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _OBJECT_ID: Final = "shared_object_id"
 
 
@@ -26,21 +40,23 @@ def canonical_keras(data: bytes) -> bytes:
         ValueError: it is not a .keras file.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            files = {name: archive.read(name) for name in archive.namelist()}
+        files = _unpacked(data)
         metadata = json.loads(files["metadata.json"])
-        configuration = json.loads(files["config.json"])
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        configuration = _renumbered(json.loads(files["config.json"]), {})
+        metadata.pop("date_saved", None)
+    except _UNREADABLE as error:
         raise ValueError(f"not a file of Keras 3 ({error}); write it with model.save('….keras')") from error
-    metadata.pop("date_saved", None)
-    numbers: dict[int, int] = {}
     return zipped(
-        files
-        | {
-            "metadata.json": json.dumps(metadata).encode(),
-            "config.json": json.dumps(_renumbered(configuration, numbers)).encode(),
-        }
+        files | {"metadata.json": json.dumps(metadata).encode(), "config.json": json.dumps(configuration).encode()}
     )
+
+
+def _unpacked(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())  # what zipfile reads at most
+        if unpacked > MAXIMUM_UNPACKED_BYTES:
+            raise ValueError(f"{unpacked:,} bytes unpacked, allowed are {MAXIMUM_UNPACKED_BYTES:,}")
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def _renumbered(node: Any, numbers: dict[int, int]) -> Any:  # noqa: ANN401 - whatever JSON holds

@@ -34,6 +34,7 @@ MEMORY_HEADROOM: Final = 1.25
 CONNECT_S: Final = 10
 _HEADER: Final = struct.Struct(">BxxxL")
 _STDERR: Final = 2
+_ROOT_HOME: Final = "/root"
 _REPORT_FD: Final = 2
 
 
@@ -79,11 +80,10 @@ class Container:
                 except TimeoutError as error:
                     raise SupervisorError(f"the container did not end within {program.limits.wall_s:g} s") from error
                 finally:
-                    output.close()
+                    _close(output)
                 if not report.startswith(b"{"):
-                    state = created.wait(timeout=CONNECT_S)
-                    said = report.decode(errors="replace").strip()[-400:] or f"exit code {state['StatusCode']}"
-                    raise SupervisorError(f"the container's supervisor did not report: {said}")
+                    said = report.decode(errors="replace").strip()[-400:] or "nothing"
+                    raise SupervisorError(f"the container's supervisor did not report; it said {said}")
                 return ended_of(report, tail)
         finally:
             client.close()
@@ -107,6 +107,7 @@ class Container:
             "hostname": "sandbox",
             "user": f"{user}:{user}",
             "volumes": [
+                *_doorway(self.scratch / "home-of-root", shown),
                 *(f"{path}:{path}:ro" for path in (*shown, Path(supervisor.__file__))),
                 *(f"/dev/null:{path}:ro" for path in covered(self.hidden, shown) if path.is_file()),
                 *(f"{outside}:{inside}:ro" for inside, outside in etc.items() if inside != "/etc/hosts"),
@@ -127,9 +128,18 @@ class Container:
             "pids_limit": limits.processes * TASKS_PER_PROCESS,
             "ipc_mode": "private",
             "init": False,
+            "auto_remove": True,  # when the builder was killed, nobody else would
             "stdin_open": True,
             "labels": {LABEL: "step"},
         }
+
+
+def _doorway(folder: Path, shown: list[Path]) -> list[str]:
+    """Return what lets others through /root, which images keep shut, when this machine's Python is in there."""
+    inside = [path for path in shown if path.is_relative_to(_ROOT_HOME)]
+    for path in inside:
+        (folder / path.relative_to(_ROOT_HOME)).mkdir(parents=True, exist_ok=True)
+    return [f"{folder}:{_ROOT_HOME}:ro"] if inside else []
 
 
 def _streams(output: Any) -> tuple[bytes, bytes]:  # noqa: ANN401 - a socket in the SDK's wrapping
@@ -146,6 +156,14 @@ def _streams(output: Any) -> tuple[bytes, bytes]:  # noqa: ANN401 - a socket in 
         else:
             tail = (tail + data)[-TAIL_BYTES:]
     return tail, report
+
+
+def _close(output: Any) -> None:  # noqa: ANN401 - as above
+    """Close all three layers of an attached socket: the SDK itself would leave two to the garbage collector."""
+    connection = output._sock  # noqa: SLF001 - the SDK hides it
+    output._response.close()  # noqa: SLF001 - as above
+    output.close()
+    connection.close()
 
 
 def _exactly(output: Any, count: int) -> bytes:  # noqa: ANN401 - as above

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.2
 KILL_DEADLINE_S = 5.0
@@ -46,6 +47,8 @@ def main() -> int:
     parent = os.getppid()
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    if order["lifeline"]:  # the program is the same user here: it must not stop this process by tracing it
+        _libc.prctl(PR_SET_DUMPABLE, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     if os.getppid() != parent:  # the builder died before the kernel knew that it matters
         return 1

@@ -109,11 +109,16 @@ async def test_what_one_step_wrote_the_next_can_read_and_only_read(strong: Place
     assert any("Read-only file system" in line for line in ended.last_lines)
 
 
-@pytest.mark.parametrize(
-    "path", ["/etc/shadow", "/root/.ssh", "/var/run/docker.sock", "/etc/ssh/ssh_host_rsa_key", "/var/log/dpkg.log"]
-)
-async def test_files_of_the_system_are_not_there(path: str, strong: Place) -> None:
-    assert (await strong.run(f"print(os.path.lexists({path!r}))")).last_lines == ("False",)
+@pytest.mark.parametrize("path", ["/etc/shadow", "/root/.ssh/id_ed25519", "/etc/ssh/ssh_host_rsa_key", "/etc/sudoers"])
+async def test_secrets_of_the_system_cannot_be_read(path: str, strong: Place) -> None:
+    ended = await strong.run(f"print(open({path!r}).read())")
+    assert ended.exit_code == 1
+    assert ended.last_lines[-1].startswith(("FileNotFoundError", "PermissionError")), ended
+
+
+async def test_the_container_engine_is_out_of_reach(strong: Place) -> None:
+    code = "print([os.path.lexists(path) for path in ('/run/docker.sock', '/var/run/docker.sock', '/run/containerd')])"
+    assert (await strong.run(code)).last_lines == ("[False, False, False]",)
 
 
 async def test_the_signing_key_is_not_there_even_for_who_knows_its_path(strong: Place) -> None:

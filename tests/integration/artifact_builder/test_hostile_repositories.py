@@ -17,7 +17,7 @@ LIMITS = Limits(wall_s=60)
 SMALL = Allowance(files=50, total_bytes=3_000_000)
 LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 123456\n"
 
-Fill = Callable[[Path], None]
+Fill = Callable[[Path], object]
 
 
 async def refused(repository: Path, commit: str, allowed: Allowance = SMALL) -> AuthorError:
