@@ -114,8 +114,18 @@ def _loaded(request: Request, folder: Path, window: tuple[int, ...]) -> Loaded:
             return Loaded(loading.load_keras(file))
         case ModelFormat.SAVED_MODEL:
             return Loaded(loading.load_saved_model(file), lambda graph: loading.canonical_saved_model(graph, window))
-        case _:
-            raise ModelError(f"{request.format} is not converted")
+        case ModelFormat.ONNX:
+            from services.artifact_builder.inputs.onnx.loading import load_onnx  # noqa: PLC0415 - as in convert
+
+            onnx = load_onnx(file.read_bytes(), window)
+            return Loaded(
+                onnx.function,
+                lambda _: onnx.canonical,
+                onnx.versions,
+                lambda float32, rows: onnx.compare(float32, rows.x),
+            )
+        case ModelFormat.TFLITE:
+            raise ModelError("a .tflite is taken as it is, or not at all")
 
 
 def _frozen(function: Callable[..., Any], window: tuple[int, ...], classes: int) -> Any:  # noqa: ANN401 - no types
