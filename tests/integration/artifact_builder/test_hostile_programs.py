@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,12 +11,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from services.artifact_builder.sandbox.engines import STRONG, Engine, Program, Sandbox
 from services.artifact_builder.sandbox.processes import Ended, Ending, Limits
-from tests.integration.artifact_builder.sandboxes import sandbox_of
+from tests.integration.artifact_builder.sandboxes import require, sandbox_of
 from tests.support import eventually, text_of
 
 TIGHT = Limits(
@@ -399,3 +401,45 @@ async def test_a_signal_and_a_missing_program_are_told_as_outside(place: Place) 
     program = Program(("no-such-program",), checkout, {"PATH": "/usr/bin"}, TIGHT, readable=(checkout,))
     ended = await place.sandbox.run(program)
     assert (ended.ending, "no-such-program" in ended.error) == (Ending.NOT_STARTED, True), ended
+
+
+UNPRIVILEGED = """
+import asyncio, ctypes, os, pathlib, sys
+from services.artifact_builder.sandbox import bubblewrap
+from services.artifact_builder.sandbox.engines import Program
+from services.artifact_builder.sandbox.processes import Limits
+print(os.geteuid() != 0, repr(bubblewrap.trouble()))
+top = pathlib.Path(sys.argv[1])
+(top / "output").mkdir(parents=True)
+code = "import ctypes, os; print(ctypes.CDLL(None).unshare(1 << 28), os.path.exists('/etc/shadow')); open('made', 'w')"
+program = Program((sys.executable, "-c", code), top / "output", {}, Limits(wall_s=20), writable=(top / "output",))
+ended = asyncio.run(bubblewrap.Bubblewrap(top / "scratch").run(program))
+print(ended.exit_code, *ended.last_lines, (top / "output" / "made").exists())
+"""
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """Make a folder that every user of the machine can enter."""
+    with TemporaryDirectory(prefix="edgeloop-test-") as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+def test_a_builder_that_is_not_root_has_the_same_sandbox(public_folder: Path) -> None:
+    """Everything in `sandbox` is standard library, so that another user's interpreter of the system can run it."""
+    python = shutil.which("python3", path="/usr/bin")
+    if os.geteuid() != 0 or python is None or shutil.which("setpriv") is None:
+        pytest.skip("needs root, to become another user, with /usr/bin/python3 and setpriv: apt-get install python3")
+    root = Path(__file__).parents[3]
+    package = Path("services/artifact_builder")
+    shutil.copytree(root / package / "sandbox", public_folder / package / "sandbox")
+    (public_folder / package / "__init__.py").touch()
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    command = [*user, python, "-c", UNPRIVILEGED, str(public_folder / "work")]
+    environment = {"PATH": "/usr/bin", "PYTHONPATH": str(public_folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    require(Engine.BUBBLEWRAP)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd="/")
+    if "namespace" in done.stdout:
+        pytest.skip(f"needs user namespaces for everybody: {done.stdout.strip()}")
+    assert done.stdout.splitlines() == ["True ''", "0 -1 False True"], done.stderr
