@@ -6,8 +6,40 @@
 
 #define EL_DSP 1
 
-#include <arm_acle.h>
 #include <stdint.h>
+
+#if defined(__clang__) || __GNUC__ >= 10
+#include <arm_acle.h>
+#else
+/* ACLE's functions that GCC lacks before version 10; Arduino's cores bring 7 and 8. */
+static inline int32_t __sxtb16(int32_t a)
+{
+    int32_t halves;
+    __asm("sxtb16 %0, %1" : "=r"(halves) : "r"(a));
+    return halves;
+}
+
+static inline int32_t __smlad(int32_t a, int32_t b, int32_t sum)
+{
+    int32_t out;
+    __asm("smlad %0, %1, %2, %3" : "=r"(out) : "r"(a), "r"(b), "r"(sum));
+    return out;
+}
+
+static inline int32_t __smlabt(int32_t a, int32_t b, int32_t sum)
+{
+    int32_t out;
+    __asm("smlabt %0, %1, %2, %3" : "=r"(out) : "r"(a), "r"(b), "r"(sum));
+    return out;
+}
+
+static inline int32_t __smlatb(int32_t a, int32_t b, int32_t sum)
+{
+    int32_t out;
+    __asm("smlatb %0, %1, %2, %3" : "=r"(out) : "r"(a), "r"(b), "r"(sum));
+    return out;
+}
+#endif
 
 /* Four bytes from anywhere. Never merged into a wider load, which would have to be aligned. */
 static inline int32_t el_word_at(const void *from)

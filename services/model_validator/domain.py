@@ -8,12 +8,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from shared.boards import ImageBoard
+from shared.boards import ImageBoard, LibraryBoard
 from shared.events import Check, CheckOutcome
 from shared.events.lab import Numerics
 from shared.releases.gates import ROUNDING, outcome
 from shared.releases.manifest import Budget, Gates
-from shared.releases.release import Firmware
+from shared.releases.release import Firmware, Library
 
 _Z_95: Final = 1.959963984540054
 
@@ -44,7 +44,18 @@ class Fit:
     firmware: Firmware | None
 
 
-def judge(answers: Answers, gates: Gates, classes: int, golden: bytes, fits: Iterable[Fit]) -> tuple[Check, ...]:
+@dataclass(frozen=True, slots=True)
+class LibraryFit:
+    """One board that gets libraries, what may be taken of it, and the libraries made for it."""
+
+    board: LibraryBoard
+    budget: Budget
+    libraries: tuple[Library, ...]
+
+
+def judge(
+    answers: Answers, gates: Gates, classes: int, golden: bytes, fits: Iterable[Fit | LibraryFit]
+) -> tuple[Check, ...]:
     """Return every gate's answer; `classes` is the number of labels, `golden` the output the release promises."""
     return (
         enough_rows(answers, gates),
@@ -52,7 +63,7 @@ def judge(answers: Answers, gates: Gates, classes: int, golden: bytes, fits: Ite
         int8_accuracy(answers, gates),
         *against_float32(answers, gates),
         golden_vector(answers, golden),
-        *(check for fit in fits for check in sizes(fit)),
+        *(check for fit in fits for check in (sizes(fit) if isinstance(fit, Fit) else library_sizes(fit))),
     )
 
 
@@ -185,6 +196,36 @@ def sizes(fit: Fit) -> tuple[Check, ...]:
         _size(f"{what}-{board.name}", needed, available, (budgeted, f"budgets.{board.name}.{what}_bytes"), limit)
         for what, (needed, available, budgeted, limit) in room.items()
     )
+
+
+def library_sizes(fit: LibraryFit) -> tuple[Check, ...]:
+    """Every library that the board asks for is there; where its core has a compiler, model and kernels alone fit."""
+    board, made = fit.board, {library.kind: library for library in fit.libraries}
+    checks = []
+    for target in board.libraries:
+        library = made.get(target.kind)
+        name = f"{board.name}-{target.kind}"
+        checks.append(
+            Check(
+                name=f"library-{name}",
+                outcome=outcome(library is not None),
+                observed="a library for the vendor's tools" if library else "no library in the release",
+                allowed="one for every board of the manifest without an image",
+                detail="" if library else "build the commit again; if it stays away, report a fault of the builder",
+            )
+        )
+        if library is None or library.flash_bytes is None or library.ram_bytes is None:
+            continue
+        room = {
+            "flash": (library.flash_bytes, target.program_bytes, fit.budget.flash_bytes),
+            "ram": (library.ram_bytes, target.data_bytes, fit.budget.ram_bytes),
+        }
+        for what, (needed, available, budgeted) in room.items():
+            budget = (budgeted, f"budgets.{board.name}.{what}_bytes")
+            checks.append(
+                _size(f"{what}-{name}", needed, available, budget, "what the board's tools leave to a program")
+            )
+    return tuple(checks)
 
 
 def wilson_interval(correct: int, rows: int) -> tuple[float, float]:

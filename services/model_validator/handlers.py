@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from services.model_validator.domain import Answers, Fit, judge
+from services.model_validator.domain import Answers, Fit, LibraryFit, judge
 from services.model_validator.metrics import count
-from shared.boards import ImageBoard, board_named
+from shared.boards import Board, ImageBoard, board_named
 from shared.bus.outcomes import Retry
 from shared.events import Check, CheckOutcome, Event
 from shared.events.artifact import ArtifactBuilt
@@ -59,12 +59,15 @@ def _judge(release: Release, test: bytes, int8: bytes, float32: bytes | None) ->
     except (InferenceError, DatasetError) as error:
         return (_not_runnable(error),)
     manifest = release.manifest
-    fits = (
-        Fit(board, manifest.budgets.get(board.name, Budget()), release.firmware_for(board.name))
-        for board in map(board_named, manifest.boards)
-        if isinstance(board, ImageBoard)
-    )
+    fits = [_fit(board_named(name), release) for name in manifest.boards]
     return judge(answers, manifest.gates, len(manifest.labels), release.golden.output, fits)
+
+
+def _fit(board: Board, release: Release) -> Fit | LibraryFit:
+    budget = release.manifest.budgets.get(board.name, Budget())
+    if isinstance(board, ImageBoard):
+        return Fit(board, budget, release.firmware_for(board.name))
+    return LibraryFit(board, budget, release.libraries_for(board.name))
 
 
 def _answers(release: Release, test: Dataset, int8: bytes, float32: bytes | None) -> Answers:

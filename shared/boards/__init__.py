@@ -120,6 +120,9 @@ class LibraryTarget(_Part):
     data_bytes: int = Field(gt=0, description="What they leave of the RAM to its variables and its stack")
     safety_class: SafetyClass = Field(description="How safe an update is with this library's example as it is")
     flashing: Flashing
+    motion_library: str = Field(
+        default="", description="Arduino library of the board's motion sensor, with an IMU object"
+    )
 
 
 class LibraryBoard(BoardFacts):

@@ -98,9 +98,20 @@ class Firmware(_Part):
     flash_bytes: int
     ram_bytes: int = Field(description="Static: .data and .bss, without the stack")
     arena_bytes: int = Field(description="Planned activation memory, part of ram_bytes")
-    security_counter: int | None = Field(
-        default=None, description="MCUboot refuses images with a smaller one, where downgrades are prevented"
-    )
+
+
+class Library(_Part):
+    """The model as a library for a board that no image is built for: to be built with the vendor's own tools."""
+
+    board: Slug
+    kind: str = Field(description="arduino, zephyr, esp-idf or make")
+    target: str = Field(description="What the tools of that kind call the board")
+    archive: Blob = Field(description="The library, as a .zip")
+    flash_bytes: int | None = Field(description="Model and kernels alone; none: no compiler for the core here")
+    ram_bytes: int | None = Field(description="Likewise")
+    arena_bytes: int = Field(description="Planned activation memory, part of ram_bytes")
+    toolchain: str = Field(description="What the sizes were measured with; empty when they were not")
+    reason: str = Field(description="Why there is no image")
 
 
 class Reference(_Part):
@@ -127,6 +138,7 @@ class Release(_Part):
     conversion: Conversion | None = None
     datasets: Datasets
     firmware: tuple[Firmware, ...]
+    libraries: tuple[Library, ...] = ()
     reference: Reference
     golden: GoldenVector
 
@@ -137,3 +149,7 @@ class Release(_Part):
     def firmware_for(self, board: str) -> Firmware | None:
         """Return the firmware built for `board`, if there is one."""
         return next((firmware for firmware in self.firmware if firmware.board == board), None)
+
+    def libraries_for(self, board: str) -> tuple[Library, ...]:
+        """Return the libraries made for `board`."""
+        return tuple(library for library in self.libraries if library.board == board)

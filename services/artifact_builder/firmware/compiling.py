@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -45,7 +45,10 @@ _FLOATING_POINT = {
     Core.CORTEX_M7: ("-mfpu=fpv5-d16",),
     Core.CORTEX_M33: ("-mfpu=fpv5-sp-d16",),
 }
-"""GCC's name of the unit; Zig's clang takes it, like the DSP extension, from the core."""
+"""GCC's name of the unit; Zig's clang takes it from the core."""
+
+# Zig's Cortex-M33 has no DSP extension of its own accord: it is an option of that core, which the AN505's has.
+_ZIG_CORES = {core: core.value.replace("-", "_") for core in _FLOATING_POINT} | {Core.CORTEX_M33: "cortex_m33+dsp"}
 
 
 class Toolchain(StrEnum):
@@ -75,6 +78,15 @@ class Shortage:
     """``flash`` or ``RAM``."""
     needed_bytes: int
     available_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSizes:
+    """What a model and its kernels take, linked alone for a core."""
+
+    flash_bytes: int
+    ram_bytes: int
+    toolchain: str
 
 
 class DoesNotFitError(ValueError):
@@ -148,10 +160,7 @@ def compile_firmware(
     output = _run(command, workdir, environment)
     if output is not None:
         _raise_overflow(output, board)
-        raise CompilerError(
-            f"{_shown(command)} refused C that Edgeloop generated: this is Edgeloop's fault, not the repository's. "
-            f"Next: report it with the model file and these lines:\n{_tail(output)}"
-        )
+        raise _refused(command, output)
     elf = (workdir / "firmware.elf").read_bytes()
     binary = flash_image(elf, _code_address(board))
     return CompiledFirmware(
@@ -236,7 +245,7 @@ def _command(toolchain: Toolchain, optimisation: Optimisation, core: Core, sourc
         target = [
             "-target",
             f"thumb-freestanding-eabi{'hf' if hard_float else ''}",
-            f"-mcpu={core.value.replace('-', '_')}",
+            f"-mcpu={_ZIG_CORES[core]}",
         ]
         # Compiling does not use what only linking needs, and clang would say so for every file.
         quiet = "-Wno-unused-command-line-argument"
@@ -311,6 +320,13 @@ def _raise_overflow(output: str, board: ImageBoard) -> None:
     raise DoesNotFitError(board.name, *shortages)
 
 
+def _refused(command: Sequence[str], output: str) -> CompilerError:
+    return CompilerError(
+        f"{_shown(command)} refused C that Edgeloop generated: this is Edgeloop's fault, not the repository's. "
+        f"Next: report it with the model file and these lines:\n{_tail(output)}"
+    )
+
+
 def _shown(command: Sequence[str]) -> str:
     return f"{Path(command[0]).name} {' '.join(command[1:4])} …"
 
@@ -330,3 +346,41 @@ def _version(toolchain: Toolchain) -> str:
         check=True,
     )
     return f"gcc {done.stdout.strip()}"
+
+
+def measure_alone(sources: Mapping[str, str], core: Core, *, workdir: Path, cache_dir: Path) -> ModelSizes | None:
+    """Compile the C of a library for a core with Zig's clang, and link what an inference needs, for its size alone.
+
+    Args:
+        sources: every file by name.
+        core: whose instructions.
+        workdir: an existing folder; sources and results are left in it.
+        cache_dir: Zig's cache.
+
+    Returns:
+        None when there is no compiler for the core.
+
+    Raises:
+        CompilerError, CompilerUnavailableError: as `compile_firmware`.
+    """
+    if core not in _FLOATING_POINT:
+        return None
+    memory = _firmware_text("platform", "memory.c")
+    for name, text in {**sources, "memory.c": memory, "link.ld": _firmware_text("library", "size.ld.in")}.items():
+        (workdir / name).write_text(text, "utf-8")
+    names = sorted(name for name in (*sources, "memory.c") if name.endswith(".c"))
+    command = _command(Toolchain.ZIG, Optimisation.SPEED, core, names)
+    output = _run(command, workdir, _environment(cache_dir))
+    if output is not None:
+        raise _refused(command, output)
+    sections = {
+        section.name: section.size_bytes for section in memory_sections((workdir / "firmware.elf").read_bytes())
+    }
+    code, data, zeros = (sections.get(name, 0) for name in (".text", ".data", ".bss"))
+    return ModelSizes(
+        flash_bytes=code + data, ram_bytes=data + zeros, toolchain=f"{_version(Toolchain.ZIG)} {Optimisation.SPEED}"
+    )
+
+
+def _firmware_text(*path: str) -> str:
+    return resources.files("firmware").joinpath(*path).read_text("utf-8")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.device_lab_scheduler.domain.candidates import explain
-from shared.boards import ImageBoard
-from shared.events import Check
+from shared.boards import ImageBoard, image_boards
+from shared.events import Check, CheckOutcome
 from shared.events.lab import BoardClass, BoardResult, CandidateAccepted, CandidateRefused, Numerics, Parity
 from shared.releases.gates import ROUNDING, outcome, passes
 from shared.releases.manifest import Budget, Gates
@@ -78,8 +78,8 @@ class Expectation:
 def judge_candidate(
     project: str, digest: str, runs: Sequence[tuple[BoardRun, Expectation]]
 ) -> CandidateAccepted | CandidateRefused:
-    """Return the lab's last word on a release, from all of its boards."""
-    checks = tuple(check for run, expected in runs for check in judge_board(run, expected))
+    """Return the lab's last word on a release, from all of its boards with an image."""
+    checks = tuple(check for run, expected in runs for check in judge_board(run, expected)) or (_nothing_ran(),)
     results = tuple(measured(run, expected) for run, expected in runs if not run.fault)
     if passes(checks):
         return CandidateAccepted(project=project, digest=digest, boards=results, checks=checks)
@@ -100,6 +100,17 @@ def judge_board(run: BoardRun, expected: Expectation) -> tuple[Check, ...]:
         _stack(run, expected),
         _ram(run, expected),
         *((_cross_check(run, opinion),) if opinion else ()),
+    )
+
+
+def _nothing_ran() -> Check:
+    """A release of libraries alone: what nobody ran, nobody may roll out."""
+    return Check(
+        name="image-to-test",
+        outcome=CheckOutcome.INSUFFICIENT_EVIDENCE,
+        observed="no board of the release has an image",
+        allowed="an image for at least one board",
+        detail=f"add one that is emulated to boards in edgeloop.yaml: {', '.join(image_boards())}",
     )
 
 

@@ -103,7 +103,7 @@ def test_a_misspelt_name_is_answered_with_those_there_are() -> None:
 
 
 def test_where_an_image_is_needed_a_library_board_says_why_it_has_none() -> None:
-    with pytest.raises(NoImageError, match=r"gets a library, not an image: Espressif's .* cortex-m0plus, cortex-m33"):
+    with pytest.raises(NoImageError, match=r"gets a library, not an image: ESP-IDF, .* cortex-m0plus, cortex-m33"):
         image_board("espressif-esp-eye")
 
 

@@ -82,6 +82,14 @@ def test_no_answered_input_is_insufficient_evidence_and_not_parity() -> None:
     assert by_name["parity-cortex-m4"] is CheckOutcome.INSUFFICIENT_EVIDENCE
 
 
+def test_a_release_of_libraries_alone_is_not_let_out_and_names_boards_that_would_run_it() -> None:
+    refused = judge_candidate("gait", DIGEST, [])
+    assert isinstance(refused, CandidateRefused)
+    (check,) = refused.checks
+    assert check.outcome is CheckOutcome.INSUFFICIENT_EVIDENCE
+    assert "cortex-m0plus, cortex-m33, cortex-m4" in check.detail
+
+
 def test_a_faulted_board_has_no_measurements_and_the_others_keep_theirs() -> None:
     other = replace(EXPECTED, board=image_board("cortex-m7"))
     faulted = BoardRun(board="cortex-m7", fault="no prompt")

@@ -5,15 +5,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.model_validator.domain import Answers, Fit, judge, wilson_interval
-from shared.boards import image_board
+from services.model_validator.domain import Answers, Fit, LibraryFit, judge, library_sizes, wilson_interval
+from shared.boards import LibraryBoard, board_named, image_board
 from shared.events import Blob, Check, CheckOutcome
-from shared.releases.gates import passes
+from shared.releases.gates import not_passed, passes
 from shared.releases.manifest import Budget, Gates
-from shared.releases.release import Firmware
+from shared.releases.release import Firmware, Library
 
 GOLDEN = b"\x10\x20\x30"
 M4 = image_board("cortex-m4")
+
+
+def _nano() -> LibraryBoard:
+    board = board_named("arduino-nano-33-iot")
+    assert isinstance(board, LibraryBoard)
+    return board
+
+
+NANO = _nano()
 
 
 def outputs(classes: np.ndarray, dtype: type = np.int8) -> np.ndarray:
@@ -124,6 +133,40 @@ def test_firmware_that_does_not_fit_its_board_fails(fit: Fit, failing: str, says
 def test_firmware_of_exactly_the_budget_fits() -> None:
     fit = Fit(M4, Budget(flash_bytes=30_000, ram_bytes=9_000), firmware())
     assert passes(checks(answers(), fit=fit).values())
+
+
+def library(kind: str = "arduino", flash_bytes: int | None = 30_000) -> Library:
+    blob = Blob.of(b"zip", media_type="application/zip", name="library.zip")
+    ram_bytes = None if flash_bytes is None else 9_000
+    return Library(
+        board=NANO.name,
+        kind=kind,
+        target="",
+        archive=blob,
+        flash_bytes=flash_bytes,
+        ram_bytes=ram_bytes,
+        arena_bytes=9_000,
+        toolchain="",
+        reason="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("fit", "failing"),
+    [
+        (LibraryFit(NANO, Budget(), ()), "library-arduino-nano-33-iot-arduino"),
+        (LibraryFit(NANO, Budget(), (library("zephyr"),)), "library-arduino-nano-33-iot-arduino"),
+        (LibraryFit(NANO, Budget(), (library(flash_bytes=253_953),)), "flash-arduino-nano-33-iot-arduino"),
+        (LibraryFit(NANO, Budget(ram_bytes=8_999), (library(),)), "ram-arduino-nano-33-iot-arduino"),
+    ],
+)
+def test_a_library_that_is_missing_or_too_large_fails(fit: LibraryFit, failing: str) -> None:
+    assert [check.name for check in not_passed(library_sizes(fit))] == [failing]
+
+
+def test_a_library_of_unknown_size_has_only_to_be_there() -> None:
+    (check,) = library_sizes(LibraryFit(NANO, Budget(flash_bytes=1), (library(flash_bytes=None),)))
+    assert check.outcome is CheckOutcome.PASSED
 
 
 def test_wilson_interval_equals_a_published_example() -> None:

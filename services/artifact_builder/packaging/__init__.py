@@ -1,1 +1,0 @@
-"""Makes a release whole: snapshot, environment, model card, bill of materials, provenance, one manifest over all."""
