@@ -5,10 +5,10 @@ import sys
 from device_gateway.config import ConfigError, read_config
 from device_gateway.gateway import open_gateway
 from device_gateway.handlers import ROUTES
-from device_gateway.images import ImageError
 from device_gateway.polling import forward_telemetry, watch_states
 from device_gateway.settings import Settings
 from device_gateway.store import METADATA
+from shared.artifacts.keys import PublicKeyError
 from shared.runtime import Service, run
 
 SERVICE = Service(
@@ -24,6 +24,6 @@ SERVICE = Service(
 if __name__ == "__main__":
     try:
         run(SERVICE)
-    except (ConfigError, ImageError) as error:
+    except (ConfigError, PublicKeyError) as error:
         sys.stderr.write(f"device_gateway: {error}\n")
         sys.exit(2)

@@ -7,13 +7,11 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from device_gateway.config import GatewayConfig, read_config
 from device_gateway.domain import Sighting
-from device_gateway.images import load_public_key
 from device_gateway.sessions import Session, open_sessions
 from device_gateway.settings import Settings
+from shared.artifacts.keys import PublicKey, load_public_key
 from shared.events.device import DeviceReported
 from shared.events.lab import BoardClass
 from shared.runtime import Resources, Transaction
@@ -40,7 +38,7 @@ class Gateway:
     settings: Settings
     config: GatewayConfig
     sessions: Mapping[str, Session]
-    keys: Sequence[Ed25519PublicKey]
+    keys: Sequence[PublicKey]
     fetch: Callable[[str], Awaitable[bytes]]
     """Bytes by digest; raises BlobMissingError."""
     unit: Callable[[], AbstractAsyncContextManager[Unit]]
@@ -69,7 +67,7 @@ async def open_gateway(settings: Settings, resources: Resources) -> AsyncIterato
 
     Raises:
         ConfigError: gateway.yaml cannot be used.
-        ImageError: the release key cannot be read.
+        PublicKeyError: the release key cannot be read.
     """
     config = read_config(settings.gateway_config)
     sessions = open_sessions(config.devices)

@@ -2,12 +2,8 @@
 
 import struct
 from collections.abc import Sequence
-from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
+from shared.artifacts.keys import PublicKey, signer_of
 from shared.boards import ImageBoard
 from shared.emulation.mcuboot_image import ImageFormatError, McubootImage, read_image
 
@@ -16,7 +12,7 @@ class ImageError(ValueError):
     """Bytes that are no MCUboot image, or one that must not run on the board."""
 
 
-def verify_image(data: bytes, keys: Sequence[Ed25519PublicKey]) -> McubootImage:
+def verify_image(data: bytes, keys: Sequence[PublicKey]) -> McubootImage:
     """Parse the image, check its hash, and its signature against any of `keys`.
 
     Raises:
@@ -25,11 +21,7 @@ def verify_image(data: bytes, keys: Sequence[Ed25519PublicKey]) -> McubootImage:
     image = parse_image(data)
     if image.signature is None:
         raise ImageError("the image is not signed; sign it with the release key")
-    for key in keys:
-        try:
-            key.verify(image.signature, bytes.fromhex(image.image_hash))
-        except InvalidSignature:
-            continue
+    if signer_of(image, keys):
         return image
     raise ImageError("no trusted key signed the image; sign it with the release key, or add its public key")
 
@@ -75,20 +67,3 @@ def check_fit(image: McubootImage, board: ImageBoard) -> None:
             f"the reset vector {reset:#x} is outside the image on {board.name} "
             f"({code_start:#x} to {code_end:#x}): the image is for another board"
         )
-
-
-def load_public_key(path: Path) -> Ed25519PublicKey:
-    """Read an Ed25519 public key in PEM.
-
-    Raises:
-        ImageError: the file holds something else; the message says how to make one.
-    """
-    try:
-        key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ImageError(
-            f"{path}: no readable public key ({error}); write it with `openssl pkey -in signing.pem -pubout`"
-        ) from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise ImageError(f"{path}: a {type(key).__name__}; images are signed with Ed25519 keys only")
-    return key

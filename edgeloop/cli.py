@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from edgeloop.commands import artifact, data, demo, dlq, doctor, hook, run, up
 from edgeloop.commands import compile as compile_command
-from edgeloop.commands import data, demo, dlq, doctor, hook, run, up
 from edgeloop.errors import EdgeloopError, ExitCode, InfrastructureError
 from edgeloop.terminal import print_error
 from shared.bus.errors import BusError
@@ -34,6 +34,7 @@ app.add_typer(run.app, name="run")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(hook.app, name="hook")
 app.add_typer(data.app, name="data")
+app.add_typer(artifact.app, name="artifact")
 
 
 def _print_version(value: bool) -> None:

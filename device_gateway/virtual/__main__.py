@@ -15,13 +15,13 @@ import uvicorn
 from pydantic import ValidationError
 from ruamel.yaml.error import YAMLError
 
-from device_gateway.images import ImageError
 from device_gateway.virtual.api import application
 from device_gateway.virtual.bootloader import NothingBootableError
 from device_gateway.virtual.flash import FlashError
 from device_gateway.virtual.host import HOST, Host, running_host
 from device_gateway.virtual.settings import VirtualConfig, VirtualSettings
 from device_gateway.virtual.world import WorldError
+from shared.artifacts.keys import PublicKeyError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -88,7 +88,7 @@ def main() -> int:
     except OSError as error:
         sys.stderr.write(f"virtual boards: {path}: {error}\n")
         return 3 if error.errno in _FULL else 2
-    except (ValidationError, YAMLError, ImageError, WorldError, FlashError, NothingBootableError) as error:
+    except (ValidationError, YAMLError, PublicKeyError, WorldError, FlashError, NothingBootableError) as error:
         sys.stderr.write(f"virtual boards: {path}: {error}\n")
         return 2
     return 0

@@ -7,9 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from device_gateway.images import ImageError, check_fit, load_public_key, verify_image
+from device_gateway.images import ImageError, check_fit, verify_image
 from device_gateway.virtual.board import Power, VirtualBoard
 from device_gateway.virtual.bootloader import Verify
 from device_gateway.virtual.ledger import Ledger
@@ -18,6 +16,7 @@ from device_gateway.virtual.provisioning import factory_image, factory_key
 from device_gateway.virtual.sensor import Sensor, Surroundings
 from device_gateway.virtual.settings import VirtualConfig
 from device_gateway.virtual.world import Playlist, World
+from shared.artifacts.keys import PublicKey, load_public_key
 from shared.boards import ImageBoard, image_board
 from shared.emulation.mcuboot_image import McubootImage
 
@@ -72,7 +71,7 @@ class _BoardPort(asyncio.DatagramProtocol):
         task.add_done_callback(self._requests.discard)
 
 
-def _verifier(keys: tuple[Ed25519PublicKey, ...], board: ImageBoard) -> Verify:
+def _verifier(keys: tuple[PublicKey, ...], board: ImageBoard) -> Verify:
     def verify(slot: bytes) -> McubootImage | None:
         try:
             image = verify_image(slot, keys)
@@ -89,12 +88,12 @@ async def running_host(config: VirtualConfig) -> AsyncIterator[Host]:
     """Switch every board on; at the end switch them off.
 
     Raises:
-        ImageError: the release key is not readable.
+        PublicKeyError: the release key is not readable.
         WorldError: the world is not readable.
         FlashError: flash files belong to another kind of board.
     """
     factory_pem = config.flash / "factory.pem"
-    keys: tuple[Ed25519PublicKey, ...] = (factory_key(factory_pem),)
+    keys: tuple[PublicKey, ...] = (factory_key(factory_pem),)
     if config.verify_key is not None:
         keys = (load_public_key(config.verify_key), *keys)
     world = World(config.world) if config.world else None

@@ -10,12 +10,13 @@ import struct
 import tempfile
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from imgtool.image import Image
 from imgtool.keys import load as load_signing_key
 from imgtool.version import decode_version
 
+from shared.artifacts.keys import PublicKey
 from shared.boards import ImageBoard
 
 HEADER_BYTES = 0x200
@@ -44,7 +45,7 @@ def factory_image(board: ImageBoard, key: Path, *, version: str = "0.0.0", paddi
     return bytes(image.payload)
 
 
-def factory_key(path: Path) -> Ed25519PublicKey:
+def factory_key(path: Path) -> PublicKey:
     """Return the public half of the factory's key, made at `path` when it is not there yet."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,4 +55,4 @@ def factory_key(path: Path) -> Ed25519PublicKey:
     private = load_pem_private_key(path.read_bytes(), password=None)
     if not isinstance(private, Ed25519PrivateKey):
         raise TypeError(f"{path}: a {type(private).__name__}; the factory signs with an Ed25519 key")
-    return private.public_key()
+    return PublicKey(private.public_key())

@@ -19,7 +19,7 @@ static void add_any(const struct el_add *layer, const int8_t *a, const int8_t *b
     }
 }
 
-#if EL_DSP
+#if EL_DSP && !EL_NUMERICS_LITERT
 
 /* The steps of requantise.h for an operand. The common scale is twice the larger of both, so the operand with the larger
  * one is halved exactly: shift 0 and multiplier 2^30. Twice the value and a shift of -1 give the same bits, and spare
@@ -59,7 +59,7 @@ static void add_fast(const struct el_add *layer, const int8_t *a, const int8_t *
 {
     const struct fast_operand left = fast_operand(&layer->a);
     const struct fast_operand right = fast_operand(&layer->b);
-    const struct el_fast_steps steps = el_fast_steps(layer->multiplier, layer->shift, 2 * layer->output_offset + 1);
+    const struct el_fast_steps steps = el_fast_steps_of(layer->multiplier, layer->shift, layer->output_offset);
     const int32_t sign = layer->negate_b ? -1 : 1;
 
     for (const int8_t *const end = a + count; a != end;) {
@@ -73,7 +73,7 @@ void el_add(const struct el_add *layer, const int8_t *a, const int8_t *b, int8_t
 {
     void (*add)(const struct el_add *, const int8_t *, const int8_t *, int32_t, int8_t *) = add_any;
     const int32_t run = layer->a.size < layer->b.size ? layer->a.size : layer->b.size;
-#if EL_DSP
+#if EL_DSP && !EL_NUMERICS_LITERT
     if (is_fast_operand(&layer->a) && is_fast_operand(&layer->b) && layer->shift < EL_FAST_SHIFTS_BELOW &&
         layer->minimum == INT8_MIN && layer->maximum == INT8_MAX) {
         add = add_fast;

@@ -20,17 +20,14 @@ static inline void requantise_four(struct el_fast_steps steps, const int32_t *su
 void el_requantise_four_rows(const struct el_requantisation *to, int32_t channel, int32_t channels, const int32_t *sums,
                              int8_t *output, int32_t stride)
 {
-    /* Outputs could alias what `to` points at, so it is read once. */
-    const int32_t *multiplier = to->multiplier + channel;
-    const int8_t *shift = to->shift + channel;
-    const int32_t whole_range = el_has_whole_range(to);
-    const int32_t offset = el_fast_offset(to);
+    /* A copy, which writing outputs cannot change: its members are read once. */
+    const struct el_requantisation fixed = *to;
 
-    for (int32_t c = 0; c < channels; c++, sums += 4, output++) {
-        if (whole_range && shift[c] < EL_FAST_SHIFTS_BELOW) {
-            requantise_four(el_fast_steps(multiplier[c], shift[c], offset), sums, output, stride);
+    for (; channels > 0; channels--, channel++, sums += 4, output++) {
+        if (el_fits_fast_steps(&fixed, channel)) {
+            requantise_four(el_fast_steps(&fixed, channel), sums, output, stride);
         } else {
-            el_requantise_channel(to, channel + c, sums, 4, output, stride);
+            el_requantise_channel(to, channel, sums, 4, output, stride);
         }
     }
 }
@@ -41,9 +38,8 @@ void el_requantise_channel(const struct el_requantisation *to, int32_t channel, 
                            int8_t *output, int32_t stride)
 {
 #if EL_DSP
-    if (el_has_whole_range(to) && to->shift[channel] < EL_FAST_SHIFTS_BELOW) {
-        const struct el_fast_steps steps =
-            el_fast_steps(to->multiplier[channel], to->shift[channel], el_fast_offset(to));
+    if (el_fits_fast_steps(to, channel)) {
+        const struct el_fast_steps steps = el_fast_steps(to, channel);
         for (; count >= 4; count -= 4, sums += 4, output += 4 * stride) {
             requantise_four(steps, sums, output, stride);
         }

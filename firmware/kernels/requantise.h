@@ -68,20 +68,20 @@ struct el_fast_steps {
 
 #define EL_FAST_SHIFTS_BELOW (-1)
 
-static inline int32_t el_has_whole_range(const struct el_requantisation *to)
+static inline int32_t el_fits_fast_steps(const struct el_requantisation *to, int32_t channel)
 {
-    return to->minimum == INT8_MIN && to->maximum == INT8_MAX;
+    return to->shift[channel] < EL_FAST_SHIFTS_BELOW && to->minimum == INT8_MIN && to->maximum == INT8_MAX;
 }
 
-static inline int32_t el_fast_offset(const struct el_requantisation *to)
+static inline struct el_fast_steps el_fast_steps_of(int32_t multiplier, int32_t shift, int32_t zero_point)
 {
-    return 2 * to->output_zero_point + 1;
-}
-
-static inline struct el_fast_steps el_fast_steps(int32_t multiplier, int32_t shift, int32_t offset)
-{
-    const struct el_fast_steps steps = {(int32_t)((uint32_t)multiplier << 1), -1 - shift, offset};
+    const struct el_fast_steps steps = {(int32_t)((uint32_t)multiplier << 1), -1 - shift, 2 * zero_point + 1};
     return steps;
+}
+
+static inline struct el_fast_steps el_fast_steps(const struct el_requantisation *to, int32_t channel)
+{
+    return el_fast_steps_of(to->multiplier[channel], to->shift[channel], to->output_zero_point);
 }
 
 static inline int8_t el_requantise_fast(struct el_fast_steps steps, int32_t sum)
@@ -90,11 +90,15 @@ static inline int8_t el_requantise_fast(struct el_fast_steps steps, int32_t sum)
     return el_half_to_int8(((high + (high >> 31)) >> steps.shift) + steps.offset);
 }
 
+#endif
+
+#endif
+
+#if EL_DSP
+
 /* sums[4 * c + r] becomes output[r * stride + c], for `channels` channels from `channel` on and four rows. */
 void el_requantise_four_rows(const struct el_requantisation *to, int32_t channel, int32_t channels, const int32_t *sums,
                              int8_t *output, int32_t stride);
-
-#endif
 
 #endif
 

@@ -9,6 +9,7 @@ from services.artifact_builder import store
 from services.artifact_builder.errors import InfrastructureError
 from services.artifact_builder.fingerprint import Toolbox
 from services.artifact_builder.handlers import ROUTES, Deps
+from services.artifact_builder.key_uri import SignerError
 from services.artifact_builder.settings import Settings
 from services.artifact_builder.workspace import remove_stale
 from shared.runtime import Resources, Service, run
@@ -16,12 +17,12 @@ from shared.runtime import Resources, Service, run
 
 @asynccontextmanager
 async def deps(settings: Settings, resources: Resources) -> AsyncIterator[Deps]:
-    tools = settings.tools()
     await asyncio.to_thread(remove_stale, settings.work)
     try:
+        tools = settings.tools()
         toolbox = await asyncio.to_thread(Toolbox.of, tools)
-    except InfrastructureError as error:
-        sys.stderr.write(f"artifact_builder: {error.reason}\n")
+    except (SignerError, InfrastructureError) as error:
+        sys.stderr.write(f"artifact_builder: {error}\n")
         raise SystemExit(2) from error
     yield Deps(resources.blobs, resources.store, tools, toolbox, settings.work)
 

@@ -3,12 +3,10 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import cached_property
 from typing import Final, Protocol
 
-from shared.events import Blob, Trigger
-from shared.events.dataset import DATASET_MEDIA_TYPE
+from shared.artifacts.oci import ArtifactFile, MediaType
+from shared.events import Trigger
 from shared.events.device import GoldenVector
 from shared.releases.manifest import Manifest
 from shared.releases.model_formats import ModelFormat
@@ -25,33 +23,7 @@ from shared.releases.release import (
     Release,
 )
 
-
-class MediaType(StrEnum):
-    """What the bytes in the object store are."""
-
-    RELEASE = "application/vnd.edgeloop.release.v1+json"
-    KERAS = "application/vnd.keras"
-    SAVED_MODEL = "application/vnd.tensorflow.saved-model+zip"
-    ONNX = "application/vnd.onnx"
-    TFLITE = "application/vnd.tflite"
-    DATASET = DATASET_MEDIA_TYPE
-    IMAGE = "application/vnd.mcuboot.image"
-    ELF = "application/x-elf"
-    ZIP = "application/zip"
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """Bytes on their way to the object store."""
-
-    data: bytes
-    media_type: MediaType
-    name: str
-
-    @cached_property
-    def blob(self) -> Blob:
-        """The reference that the object store will give."""
-        return Blob.of(self.data, media_type=self.media_type, name=self.name)
+Artifact = ArtifactFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +65,10 @@ class ModelBytes(Protocol):
 
 
 _SOURCES: Final[Mapping[ModelFormat, tuple[MediaType, str]]] = {
-    ModelFormat.KERAS: (MediaType.KERAS, "model.keras"),
-    ModelFormat.SAVED_MODEL: (MediaType.SAVED_MODEL, "model-saved.zip"),
-    ModelFormat.ONNX: (MediaType.ONNX, "model.onnx"),
-    ModelFormat.TFLITE: (MediaType.TFLITE, "model-int8.tflite"),
+    ModelFormat.KERAS: (MediaType.KERAS, "model/model.keras"),
+    ModelFormat.SAVED_MODEL: (MediaType.SAVED_MODEL, "model/model-saved.zip"),
+    ModelFormat.ONNX: (MediaType.ONNX, "model/model.onnx"),
+    ModelFormat.TFLITE: (MediaType.TFLITE, "model/model-int8.tflite"),
 }
 
 
@@ -155,10 +127,13 @@ def release_of(
 ) -> tuple[Release, tuple[Artifact, ...]]:
     """Return the release index, and everything to store in the order of storing: what names others comes last."""
     source = Artifact(model.source.data, *_SOURCES[model.source.format])
-    float32 = None if model.float32 is None else Artifact(model.float32, MediaType.TFLITE, "model-float32.tflite")
-    train, test = (Artifact(datasets[name], MediaType.DATASET, f"{name}.npz") for name in ("train", "test"))
-    more = [(file, Artifact(datasets[file.path], MediaType.DATASET, file.path)) for file in manifest.data.more]
-    field_data = [Artifact(data, MediaType.DATASET, f"production-{n}.npz") for n, data in enumerate(production)]
+    float32 = None if model.float32 is None else Artifact(model.float32, MediaType.TFLITE, "model/model-float32.tflite")
+    train, test = (Artifact(datasets[name], MediaType.DATASET, f"data/{name}.npz") for name in ("train", "test"))
+    more = [
+        (file, Artifact(datasets[file.path], MediaType.DATASET, f"data/more/{file.path}"))
+        for file in manifest.data.more
+    ]
+    field_data = [Artifact(data, MediaType.DATASET, f"data/production-{n}.npz") for n, data in enumerate(production)]
     release = Release(
         project=project,
         repository=repository,
@@ -186,9 +161,9 @@ def release_of(
         reference=reference,
         golden=golden,
     )
-    index = Artifact(release.to_bytes(), MediaType.RELEASE, f"{project}.json")
+    index = Artifact(release.to_bytes(), MediaType.RELEASE, "release.json")
     built = [artifact for part in firmware for artifact in part.artifacts]
     built += [part.archive for part in libraries]
     data = [train, test, *(part for _, part in more), *field_data]
     every = [source, *([] if float32 is None else [float32]), int8, *data, *built, index]
-    return release, tuple({artifact.blob.digest: artifact for artifact in every}.values())
+    return release, tuple({artifact.name: artifact for artifact in every}.values())

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from services.artifact_builder.codegen import GeneratedModel
-from services.artifact_builder.domain import Artifact, MediaType, PackedLibrary, over_budget
+from services.artifact_builder.domain import Artifact, PackedLibrary, over_budget
 from services.artifact_builder.errors import AuthorError
 from services.artifact_builder.firmware.building import build_for
 from services.artifact_builder.firmware.compiling import DoesNotFitError
 from services.artifact_builder.firmware.libraries import LibraryPackage, ModelFacts
+from shared.artifacts.oci import MediaType
 from shared.boards import ImageBoard, LibraryBoard, board_named
 from shared.events.device import GoldenVector
 from shared.releases.manifest import Manifest
@@ -73,7 +74,7 @@ def pack_libraries(
 
 
 def _packed(package: LibraryPackage, arena_bytes: int) -> PackedLibrary:
-    archive = Artifact(package.archive, MediaType.ZIP, package.file_name)
+    archive = Artifact(package.archive, MediaType.ZIP, f"firmware/{package.file_name}")
     library = Library(
         board=package.board.name,
         kind=package.target.kind,

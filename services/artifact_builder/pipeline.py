@@ -15,9 +15,7 @@ from services.artifact_builder.caching.keys import NOT_IN_KEY, Files
 from services.artifact_builder.codegen import GeneratedModel, generate
 from services.artifact_builder.domain import (
     Artifact,
-    MediaType,
     Packed,
-    PackedLibrary,
     firmware_version,
     over_budget,
     release_of,
@@ -33,7 +31,9 @@ from services.artifact_builder.firmware.signing import SignedImage, sign_image
 from services.artifact_builder.inputs.canonical import zipped
 from services.artifact_builder.inputs.quantising import ConversionInputs, Converted, convert
 from services.artifact_builder.inputs.sources import Source
-from services.artifact_builder.libraries import facts_of, images_of, pack_libraries
+from services.artifact_builder.libraries import images_of
+from services.artifact_builder.packaging.assemble import packed
+from services.artifact_builder.packaging.snapshot import snapshot_of
 from services.artifact_builder.programs import Room
 from services.artifact_builder.reference import Expected, ExpectedInputs, expected_of
 from services.artifact_builder.sandbox.engines import Engine, NoSandboxError, Sandbox
@@ -42,6 +42,7 @@ from services.artifact_builder.stages import Memory, Part, Stages
 from services.artifact_builder.steps import DataInputs, Script, TestInputs, TrainInputs, digest_of_executable
 from services.artifact_builder.tools import Tools
 from services.artifact_builder.trees import Tree
+from shared.artifacts.oci import MediaType
 from shared.boards import ImageBoard
 from shared.events import Trigger
 from shared.events.artifact import BuildStage, FirmwareSummary, StageTiming
@@ -50,7 +51,7 @@ from shared.events.lab import Numerics
 from shared.inference.tflm import require_tflm
 from shared.releases.datasets import read_dataset
 from shared.releases.manifest import Manifest, Step
-from shared.releases.manifest_loader import load_manifest
+from shared.releases.manifest_loader import MANIFEST_NAME, load_manifest
 from shared.releases.release import Firmware, Release
 
 T = TypeVar("T")
@@ -183,9 +184,10 @@ class SignInputs:
     binary: bytes
     board: ImageBoard
     version: str
+    security_counter: int | None
     model_digest: str
     public_key: bytes
-    key: Path = field(metadata=NOT_IN_KEY)
+    key: Path | str = field(metadata=NOT_IN_KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,8 @@ class Build:
         stage = self.stages.stage
         with stage(BuildStage.MANIFEST):
             manifest = load_manifest(self.site.checkout)
+            manifest_file = (self.site.checkout / MANIFEST_NAME).read_bytes()
+            snapshot = await asyncio.to_thread(snapshot_of, self.site.checkout)
             tree = await asyncio.to_thread(Tree.of, self.site.checkout)
         with stage(BuildStage.DATA):
             data = await self.prepare(manifest, tree)
@@ -213,7 +217,7 @@ class Build:
         with stage(BuildStage.GENERATE):
             generated = await self._generate(manifest, model)
             expected = await self._expected(manifest, model, generated, datasets)
-        int8 = Artifact(model.int8, MediaType.TFLITE, "model-int8.tflite")
+        int8 = Artifact(model.int8, MediaType.TFLITE, "model/model-int8.tflite")
         with stage(BuildStage.COMPILE):
             boards = images_of(manifest)
             compiled = _all_fit(
@@ -227,27 +231,30 @@ class Build:
         with stage(BuildStage.SIGN):
             version = firmware_version(manifest.release, int8.blob.digest)
             signed = [
-                await self._sign(binary.binary, board, int8, version)
+                await self._sign(binary.binary, board, int8, version, manifest.security_counter)
                 for board, binary in zip(boards, compiled, strict=True)
             ]
-        packing = _Packing(_sources_of(generated), generated.arena_bytes, version)
-        release, artifacts = release_of(
-            project=self.request.project,
-            repository=source.without_secrets(self.request.repository),
-            commit=self.request.commit,
-            trigger=self.request.trigger,
-            manifest=manifest,
-            model=model,
-            int8=int8,
-            quantisation=(generated.input, generated.output),
-            datasets=datasets,
-            production=self.request.production,
-            firmware=[packing.pack(*made) for made in zip(boards, compiled, signed, strict=True)],
-            libraries=libraries,
-            reference=expected.reference,
-            golden=golden,
-        )
-        return BuildResult(release, artifacts, tuple(self.stages.timings), self.site.sandbox.engine)
+            packing = _Packing(_sources_of(generated), generated.arena_bytes, version)
+            release, files = release_of(
+                project=self.request.project,
+                repository=source.without_secrets(self.request.repository),
+                commit=self.request.commit,
+                trigger=self.request.trigger,
+                manifest=manifest,
+                model=model,
+                int8=int8,
+                quantisation=(generated.input, generated.output),
+                datasets=datasets,
+                production=self.request.production,
+                firmware=[packing.pack(*made) for made in zip(boards, compiled, signed, strict=True)],
+                libraries=libraries,
+                reference=expected.reference,
+                golden=golden,
+            )
+            whole = await asyncio.to_thread(
+                packed, release, files, snapshot=snapshot, manifest_file=manifest_file, signer=self.tools.signer()
+            )
+        return BuildResult(release, whole, tuple(self.stages.timings), self.site.sandbox.engine)
 
     async def prepare(self, manifest: Manifest, tree: Tree) -> Files:
         """Return the datasets, and what the preparation left: see `steps.datasets` and `steps.left_by_preparation`.
@@ -385,21 +392,17 @@ class Build:
 
         return unpack(CompiledFirmware, await self.stages.remembered(Part.COMPILE, inputs, work))
 
-    def _libraries(
-        self, manifest: Manifest, generated: GeneratedModel, int8: Artifact, golden: GoldenVector
-    ) -> list[PackedLibrary]:
-        facts = facts_of(
-            manifest,
-            project=self.request.project,
-            repository=source.without_secrets(self.request.repository),
-            model_digest=int8.blob.digest,
-            golden=golden,
-        )
-        return pack_libraries(manifest, generated, facts, folder=self.site.folder, cache_dir=self.tools.compiler_cache)
-
-    async def _sign(self, binary: bytes, board: ImageBoard, int8: Artifact, version: str) -> SignedImage:
+    async def _sign(
+        self, binary: bytes, board: ImageBoard, int8: Artifact, version: str, security_counter: int | None
+    ) -> SignedImage:
         inputs = SignInputs(
-            binary, board, version, int8.blob.digest, self.tools.public_key(), key=self.tools.signing_key
+            binary=binary,
+            board=board,
+            version=version,
+            security_counter=security_counter,
+            model_digest=int8.blob.digest,
+            public_key=self.tools.public_key(),
+            key=self.tools.signing_key,
         )
 
         async def work() -> Files:
@@ -410,6 +413,7 @@ class Build:
                     version=inputs.version,
                     model_digest=inputs.model_digest,
                     key=inputs.key,
+                    security_counter=inputs.security_counter,
                 )
             )
 
@@ -450,7 +454,7 @@ def _within_budgets(manifest: Manifest, boards: Sequence[ImageBoard], compiled: 
 
 def _sources_of(generated: GeneratedModel) -> Artifact:
     files = {name: text.encode() for name, text in generated.sources.items()}
-    return Artifact(zipped(files), MediaType.ZIP, "model-sources.zip")
+    return Artifact(zipped(files), MediaType.ZIP, "firmware/model-sources.zip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,8 +467,8 @@ class _Packing:
 
     def pack(self, board: ImageBoard, compiled: CompiledFirmware, signed: SignedImage) -> Packed:
         """List one board's firmware, with its bytes."""
-        image = Artifact(signed.data, MediaType.IMAGE, f"{board.name}.img")
-        elf = Artifact(compiled.elf, MediaType.ELF, f"{board.name}.elf")
+        image = Artifact(signed.data, MediaType.IMAGE, f"firmware/{board.name}.img")
+        elf = Artifact(compiled.elf, MediaType.ELF, f"firmware/{board.name}.elf")
         firmware = Firmware(
             board=board.name,
             toolchain=compiled.toolchain,
@@ -476,5 +480,6 @@ class _Packing:
             flash_bytes=compiled.flash_bytes,
             ram_bytes=compiled.ram_bytes,
             arena_bytes=self.arena_bytes,
+            security_counter=signed.security_counter,
         )
         return Packed(firmware, (image, elf, self.sources))

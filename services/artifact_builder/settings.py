@@ -6,6 +6,7 @@ from pydantic import Field
 
 from services.artifact_builder.firmware.compiling import Toolchain
 from services.artifact_builder.harmless import Allowance
+from services.artifact_builder.key_uri import PKCS11_SCHEME, secret_files
 from services.artifact_builder.sandbox.engines import Mode
 from services.artifact_builder.sandbox.opening import SandboxOptions
 from services.artifact_builder.source import SCHEMES
@@ -16,7 +17,10 @@ from shared.runtime import BaseServiceSettings
 class Settings(BaseServiceSettings):
     """What the builder may use, and what it signs with."""
 
-    signing_key: Path = Field(description="The Ed25519 private key, PEM; boards accept only images that it signed")
+    signing_key: str = Field(
+        min_length=1,
+        description="Ed25519 or ECDSA P-256: a PEM file, or pkcs11:token=NAME;object=KEY?pin-source=FILE",
+    )
     toolchain: Toolchain = Field(default=Toolchain.ZIG, description="zig needs nothing installed; gcc is arm-none-eabi")
     compiler_cache: Path | None = Field(default=None, description="Worth sharing; none: below `data`")
     url_schemes: tuple[str, ...] = Field(default=SCHEMES, description="Where commits may be cloned from")
@@ -47,8 +51,10 @@ class Settings(BaseServiceSettings):
 
     def tools(self) -> Tools:
         """Return what the pipeline is told of these settings."""
+        named = self.signing_key
+        key = named if named.startswith(PKCS11_SCHEME) else Path(named).absolute()
         return Tools(
-            signing_key=self.signing_key.absolute(),
+            signing_key=key,
             compiler_cache=(self.compiler_cache or self.data / "builder" / "compiler-cache").absolute(),
             toolchain=self.toolchain,
             url_schemes=self.url_schemes,
@@ -69,6 +75,6 @@ class Settings(BaseServiceSettings):
                 image_python=self.sandbox_image_python,
                 trusted=self.trusted_repositories,
                 readable=self.sandbox_readable,
-                hidden=(self.data.absolute(), self.signing_key.absolute()),
+                hidden=(self.data.absolute(), *secret_files(key)),
             ),
         )

@@ -15,6 +15,7 @@ from services.artifact_builder.errors import AuthorError, BuildFailureError, Inf
 from services.artifact_builder.fingerprint import Toolbox
 from services.artifact_builder.firmware.compiling import CompilerError, CompilerUnavailableError, DoesNotFitError
 from services.artifact_builder.firmware.signing import SigningError
+from services.artifact_builder.key_uri import SignerError
 from services.artifact_builder.sandbox.processes import SupervisorError
 from shared.events.artifact import BuildStage, StageTiming
 from shared.inference import InferenceError, ReferenceMissingError
@@ -31,7 +32,7 @@ AUTHOR_ERRORS: Final = (
 )
 """What adapters raise when the repository is at fault; each message names the place and the next step."""
 
-MACHINE_ERRORS: Final = (ReferenceMissingError, SigningError, SupervisorError, CompilerUnavailableError)
+MACHINE_ERRORS: Final = (ReferenceMissingError, SigningError, SignerError, SupervisorError, CompilerUnavailableError)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -4,13 +4,13 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imgtool import keys as imgtool_keys
-
 from services.artifact_builder.errors import InfrastructureError, NoRoomError
 from services.artifact_builder.firmware.compiling import Toolchain
 from services.artifact_builder.harmless import Allowance
+from services.artifact_builder.key_uri import SignerError
 from services.artifact_builder.sandbox.opening import SandboxOptions
 from services.artifact_builder.sandbox.processes import Limits
+from services.artifact_builder.signers import Signer, signer_for
 from services.artifact_builder.source import SCHEMES
 
 
@@ -18,7 +18,8 @@ from services.artifact_builder.source import SCHEMES
 class Tools:
     """Key, compiler and limits. The defaults suit a build on somebody's own machine."""
 
-    signing_key: Path
+    signing_key: Path | str
+    """A PEM file, or a pkcs11: URI."""
     compiler_cache: Path
     toolchain: Toolchain = Toolchain.ZIG
     url_schemes: tuple[str, ...] = SCHEMES
@@ -47,25 +48,20 @@ class Tools:
             free_bytes=self.minimum_free_bytes // 2,
         )
 
-    def public_key(self) -> bytes:
-        """Return the public half of the signing key.
+    def signer(self) -> Signer:
+        """Return who signs.
 
         Raises:
             InfrastructureError: there is no such key.
         """
         try:
-            key = imgtool_keys.load(str(self.signing_key))
-        except (OSError, ValueError) as error:
-            raise InfrastructureError(
-                f"signing key {self.signing_key} cannot be read: {error}. Next: point EDGELOOP_SIGNING_KEY at an "
-                "Ed25519 private key in PEM"
-            ) from error
-        if not isinstance(key, imgtool_keys.Ed25519):
-            raise InfrastructureError(
-                f"signing key {self.signing_key} is no Ed25519 private key. Next: point EDGELOOP_SIGNING_KEY at one"
-            )
-        public: bytes = key.get_public_bytes()
-        return public
+            return signer_for(self.signing_key)
+        except SignerError as error:
+            raise InfrastructureError(str(error)) from error
+
+    def public_key(self) -> bytes:
+        """Return the public half of the signing key, in DER. Raises as `signer`."""
+        return self.signer().public_key.der
 
     def check_room(self, folder: Path) -> None:
         """Raise NoRoomError unless the disk below `folder` has room for a build."""

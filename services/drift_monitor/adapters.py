@@ -2,27 +2,17 @@
 
 import logging
 from collections import OrderedDict
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from services.drift_monitor.domain import Baseline, Policy
 from shared.releases.release import Release
+from shared.store import BlobReader, load_release
 
 log = logging.getLogger(__name__)
 
 _KEPT: Final = 64
-
-
-class BlobReader(Protocol):
-    """The object store, for reading."""
-
-    async def get(self, digest: str) -> bytes:
-        """Return the bytes with that digest.
-
-        Raises:
-            LookupError: there are none.
-        """
 
 
 class Baselines:
@@ -38,7 +28,7 @@ class Baselines:
             self._known.move_to_end(digest)
             return self._known[digest]
         try:
-            release = Release.model_validate_json(await self._blobs.get(digest))
+            release = await load_release(self._blobs, digest)
         except (LookupError, ValueError) as error:
             log.warning("telemetry names release %s, which cannot be read: %s", digest, error)
             return None

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from services.rollout_controller import metrics, store
 from services.rollout_controller.domain import (
@@ -35,15 +35,9 @@ from shared.events.rollout import (
 )
 from shared.releases.release import Release
 from shared.runtime.handlers import Emissions, InRun, Route, Transaction, every, handles
+from shared.store import BlobReader, load_index
 
 log = logging.getLogger(__name__)
-
-
-class BlobReader(Protocol):
-    """The object store, for reading."""
-
-    async def get(self, digest: str) -> bytes:
-        """Return the bytes with that digest."""
 
 
 def utc_now() -> datetime:
@@ -77,7 +71,7 @@ Change: TypeAlias = Callable[[Project], tuple[Project, list[Decision]]]
 @handles(CandidateAccepted, emits=EMITS)
 async def start_rollout(event: Event[CandidateAccepted], deps: Deps, tx: Transaction) -> Emissions:
     """Plan the stages of an accepted release and order it onto the first."""
-    index = await deps.blobs.get(event.data.digest)
+    index = await load_index(deps.blobs, event.data.digest)
     store.save_release(tx, event.data.digest, index)
     release = Release.model_validate_json(index)
     candidate = candidate_of(release, event)

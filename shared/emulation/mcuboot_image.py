@@ -23,7 +23,9 @@ class TlvType(IntEnum):
 
     KEY_HASH = 0x01
     SHA256 = 0x10
+    ECDSA = 0x22
     ED25519 = 0x24
+    SECURITY_COUNTER = 0x50
 
 
 class ImageFormatError(ValueError):
@@ -42,25 +44,34 @@ class McubootImage:
     image_hash: str
     """The SHA256 TLV, in hex."""
     tlvs: Mapping[int, bytes]
+    """Hash and signature: what is behind the hashed part."""
+    protected: Mapping[int, bytes]
+    """What the hash, and so the signature, covers."""
     size_bytes: int
     """From the header to the last TLV; more may follow in a slot."""
 
     @property
     def model_digest(self) -> str | None:
         """``sha256:<hex>`` of the model, when the image says."""
-        found = self.tlvs.get(MODEL_DIGEST_TLV)
+        found = self.protected.get(MODEL_DIGEST_TLV)
         return None if found is None else f"sha256:{found.hex()}"
 
     @property
     def board(self) -> str | None:
         """The board that it was compiled for, when the image says."""
-        found = self.tlvs.get(BOARD_TLV)
+        found = self.protected.get(BOARD_TLV)
         return None if found is None else found.decode("ascii", errors="replace")
 
     @property
+    def security_counter(self) -> int | None:
+        """What MCUboot compares to refuse older images, when the image says."""
+        found = self.protected.get(TlvType.SECURITY_COUNTER)
+        return None if found is None else int.from_bytes(found, "little")
+
+    @property
     def signature(self) -> bytes | None:
-        """The Ed25519 signature over the raw hash, when there is one."""
-        return self.tlvs.get(TlvType.ED25519)
+        """The signature, Ed25519 or ECDSA, when there is one."""
+        return self.tlvs.get(TlvType.ED25519, self.tlvs.get(TlvType.ECDSA))
 
 
 def read_image(data: bytes) -> McubootImage:
@@ -80,8 +91,9 @@ def read_image(data: bytes) -> McubootImage:
         raise ImageFormatError(f"the header says it has {header_bytes} bytes, fewer than {_HEADER.size}")
     end = header_bytes + payload_bytes
     tlvs: dict[int, bytes] = {}
+    protected: dict[int, bytes] = {}
     if protected_bytes:
-        size = _area(data, end, _PROTECTED_MAGIC, tlvs)
+        size = _area(data, end, _PROTECTED_MAGIC, protected)
         if size != protected_bytes:
             raise ImageFormatError(f"the protected TLVs have {size} bytes; the header says {protected_bytes}")
     hashed = end + protected_bytes
@@ -89,7 +101,7 @@ def read_image(data: bytes) -> McubootImage:
     found = tlvs.get(TlvType.SHA256)
     computed = hashlib.sha256(data[:hashed]).digest()
     if found is None:
-        raise ImageFormatError("the image has no SHA256 TLV; sign it with an Ed25519 key")
+        raise ImageFormatError("the image has no SHA256 TLV; sign it with imgtool")
     if found != computed:
         raise ImageFormatError(f"the image is damaged: its hash is {computed.hex()}, its TLV says {found.hex()}")
     return McubootImage(
@@ -98,6 +110,7 @@ def read_image(data: bytes) -> McubootImage:
         payload=data[header_bytes:end],
         image_hash=found.hex(),
         tlvs=tlvs,
+        protected=protected,
         size_bytes=total,
     )
 

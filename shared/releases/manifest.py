@@ -147,6 +147,12 @@ class Manifest(_Section):
     version: Literal[1] = Field(description="Version of this format")
     name: str = Field(min_length=1, description="For people: the project's slug comes from the repository")
     release: str = Field(default="1.0.0", pattern=r"^\d+\.\d+\.\d+$", description="Version of the firmware image")
+    security_counter: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**32,
+        description="MCUboot's, against downgrades; by default major << 24 | minor << 16 | revision of `release`",
+    )
     labels: tuple[str, ...] = Field(min_length=2)
     input: Input
     data: Data

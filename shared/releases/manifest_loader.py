@@ -283,9 +283,30 @@ def _contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, st
     if window.channels and len(window.channels) != window.shape[-1]:
         found, allowed = f"{len(window.channels)} names", f"{window.shape[-1]}, the last axis of input.shape"
         yield ("input", "channels"), found, allowed, "name each channel once"
+    yield from _release_contradictions(manifest)
     yield from _model_contradictions(manifest)
     yield from _data_contradictions(manifest)
     yield from _stage_contradictions(manifest)
+
+
+_LARGEST_VERSION: Final = (255, 255, 65_535)
+"""What the header of a MCUboot image has room for."""
+
+
+def _release_contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, str]]:
+    if any(int(part) > most for part, most in zip(manifest.release.split("."), _LARGEST_VERSION, strict=True)):
+        allowed = "at most " + ".".join(map(str, _LARGEST_VERSION))
+        yield (
+            ("release",),
+            repr(manifest.release),
+            allowed,
+            "choose smaller numbers: image headers have no more room",
+        )
+    for key, expression in manifest.licences.model_dump(exclude_none=True).items():
+        from shared.releases.licences import licence_problem  # noqa: PLC0415 - only a build reads manifests' licences
+
+        if problem := licence_problem(expression):
+            yield ("licences", key), problem, "an SPDX expression", "correct it, or leave it out when it is unknown"
 
 
 def _model_contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, str]]:

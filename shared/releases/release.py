@@ -98,6 +98,9 @@ class Firmware(_Part):
     flash_bytes: int
     ram_bytes: int = Field(description="Static: .data and .bss, without the stack")
     arena_bytes: int = Field(description="Planned activation memory, part of ram_bytes")
+    security_counter: int | None = Field(
+        default=None, description="MCUboot refuses images with a smaller one, where downgrades are prevented"
+    )
 
 
 class Library(_Part):

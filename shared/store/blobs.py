@@ -1,12 +1,13 @@
 """Bytes by digest in the JetStream object store: models, images, datasets, release indexes."""
 
-from typing import Final
+from typing import Final, Protocol
 
 from nats.js import JetStreamContext
 from nats.js.api import ObjectMeta
 from nats.js.errors import BucketNotFoundError, NotFoundError
 from nats.js.object_store import ObjectStore
 
+from shared.artifacts.oci import ArtifactManifest, is_manifest
 from shared.events import Blob, digest_of
 from shared.releases.release import Release
 
@@ -15,6 +16,13 @@ BUCKET: Final = "ARTIFACTS"
 
 class BlobMissingError(LookupError):
     """No complete object has that digest."""
+
+
+class BlobReader(Protocol):
+    """The object store, for reading."""
+
+    async def get(self, digest: str) -> bytes:
+        """Return the bytes with that digest. Raises BlobMissingError when there are none."""
 
 
 class Blobs:
@@ -80,11 +88,24 @@ class Blobs:
         return True
 
 
-async def load_release(blobs: Blobs, digest: str) -> Release:
-    """Return the release whose index has that digest.
+async def load_index(blobs: BlobReader, digest: str) -> bytes:
+    """Return the release index of an artifact: its manifest's config. A release of Edgeloop 0.1 is its index itself.
 
     Raises:
-        BlobMissingError: the index is not in the object store.
-        pydantic.ValidationError: a newer builder wrote it.
+        BlobMissingError: the manifest or the index is not in the object store.
+        ValueError: the digest is that of something else.
     """
-    return Release.model_validate_json(await blobs.get(digest))
+    data = await blobs.get(digest)
+    if is_manifest(data):
+        return await blobs.get(ArtifactManifest.model_validate_json(data).config.digest)
+    return data
+
+
+async def load_release(blobs: BlobReader, digest: str) -> Release:
+    """Return the release of an artifact.
+
+    Raises:
+        BlobMissingError: the manifest or the index is not in the object store.
+        ValueError: a newer builder wrote it, or the digest is that of something else.
+    """
+    return Release.model_validate_json(await load_index(blobs, digest))

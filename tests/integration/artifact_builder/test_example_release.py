@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,7 +24,10 @@ from services.artifact_builder.pipeline import BuildRequest, BuildResult, build
 from services.artifact_builder.sandbox.opening import LOCAL_REPOSITORIES, SandboxOptions
 from services.artifact_builder.tools import Tools
 from services.artifact_builder.workspace import workspace
-from shared.events import Trigger, envelop
+from shared.artifacts.layout import write_layout
+from shared.artifacts.oci import ArtifactManifest
+from shared.artifacts.verify import verify_directory
+from shared.events import CheckOutcome, Trigger, envelop
 from shared.events.artifact import ArtifactBuilt, BuildStage
 from shared.events.source import Forge, SourcePushed
 from shared.inference.tflm import tflm_outputs
@@ -103,8 +107,20 @@ def test_a_release_names_bytes_that_are_all_there(first: BuildResult) -> None:
     files = [*vars(release.model).values(), release.datasets.train, release.datasets.test]
     files += [blob for firmware in release.firmware for blob in (firmware.image, firmware.elf, firmware.sources)]
     assert {blob.digest for blob in files if hasattr(blob, "digest")} < stored
-    assert first.artifacts[-1].data == release.to_bytes()
+    assert first.artifacts[-2].data == release.to_bytes()
+    manifest = ArtifactManifest.model_validate_json(first.artifacts[-1].data)
+    assert {file.digest for file in manifest.files} | {first.digest} == stored
     assert [timing.stage for timing in first.stages] == [stage for stage in BuildStage if stage != BuildStage.STORE]
+
+
+def test_both_artifacts_pass_every_check(
+    first: BuildResult, retrained: BuildResult, module_tools: Tools, tmp_path: Path
+) -> None:
+    for result in (first, retrained):
+        folder = tmp_path / result.release.trigger
+        write_layout(folder, result.artifacts[-1].data, partial(bytes_of, result))
+        checks = verify_directory(folder, [module_tools.signer().public_key], digest=result.digest)
+        assert [check for check in checks if check.outcome is not CheckOutcome.PASSED] == []
 
 
 def test_there_is_firmware_for_every_board_and_it_is_small(first: BuildResult) -> None:

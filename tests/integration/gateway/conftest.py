@@ -9,19 +9,18 @@ from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from device_gateway.config import DeviceEntry, GatewayConfig
 from device_gateway.drivers.smp_udp import SmpUdpDriver
 from device_gateway.gateway import Gateway
 from device_gateway.handlers import install_release
-from device_gateway.images import load_public_key
 from device_gateway.sessions import open_sessions
 from device_gateway.settings import Settings
 from device_gateway.store import METADATA
 from device_gateway.virtual.host import Host, running_host
 from device_gateway.virtual.provisioning import factory_image, factory_key
 from device_gateway.virtual.settings import VirtualConfig
+from shared.artifacts.keys import load_public_key
 from shared.boards import image_board
 from shared.emulation.mcuboot_image import McubootImage, read_image
 from shared.events import Blob, Payload, digest_of, envelop
@@ -43,8 +42,7 @@ def release_key(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     """The key that the builder signs with."""
     directory = tmp_path_factory.mktemp("keys")
     private, public = directory / "signing.pem", directory / "signing.pub.pem"
-    key = factory_key(private)
-    public.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    public.write_bytes(factory_key(private).pem)
     return Keys(private, public)
 
 

@@ -43,7 +43,7 @@ class Monitor:
     def add_release(self, number: int = 1, production: tuple[Blob, ...] = ()) -> str:
         drift = {"minimum_windows": WINDOW, "minimum_devices": 3, "minimum_production_rows": 100}
         reference = Reference(counts=(tuple(bell(16, 20_000)),) * 2, class_counts=(500, 500), rows=1000)
-        return self.blobs.put(release(number, production=production, reference=reference, drift=drift).to_bytes())
+        return self.blobs.put_release(release(number, production=production, reference=reference, drift=drift))
 
     def batch(self, digest: str, centre: float, *, devices: int = DEVICES) -> Telemetry:
         self.sequence += 1
@@ -99,7 +99,7 @@ def monitor(tmp_path: Path) -> Iterator[Monitor]:
 async def test_undrifted_boards_say_nothing(monitor: Monitor) -> None:
     digest = monitor.add_release()
     assert await monitor.see(digest, centre=16.5, batches=20) == []
-    assert monitor.blobs.reads == 1, "a release is read once"
+    assert monitor.blobs.reads == 2, "a release is read once: its manifest, and its index"
     assert REGISTRY.get_sample_value("edgeloop_drift_psi", {"project": "watches"}) == pytest.approx(0, abs=0.1)
     assert REGISTRY.get_sample_value("edgeloop_drift_active", {"project": "watches"}) == 0
 

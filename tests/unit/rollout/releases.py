@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from shared.artifacts.oci import ArtifactFile, MediaType, manifest_of
 from shared.events import Blob, Trigger, digest_of
 from shared.events.device import GoldenVector
 from shared.releases.manifest import Manifest
@@ -26,6 +27,13 @@ class MemoryBlobs:
         digest = digest_of(data)
         self.stored[digest] = data
         return digest
+
+    def put_release(self, candidate: Release) -> str:
+        """Keep a release as the builder does: its index is the config of a manifest, whose digest is the release's."""
+        index = ArtifactFile(candidate.to_bytes(), MediaType.RELEASE, "release.json")
+        self.put(index.data)
+        card = ArtifactFile(b"card", MediaType.MODEL_CARD, "MODEL_CARD.md")
+        return self.put(manifest_of(index, [card], {}).to_bytes())
 
 
 def blob(name: str) -> Blob:

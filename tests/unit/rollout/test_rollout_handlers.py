@@ -56,7 +56,7 @@ class Controller:
             self.keep(await watch_the_clock.call(self.now, self.deps, self.tx))
 
     async def accept(self, candidate: Release, run_id: UUID | None = None) -> str:
-        digest = self.blobs.put(candidate.to_bytes())
+        digest = self.blobs.put_release(candidate)
         accepted = CandidateAccepted(project=candidate.project, digest=digest, boards=())
         await self.handle(start_rollout, self.event(accepted, run_id))
         return digest

@@ -1,0 +1,1 @@
+"""Makes a release whole: snapshot, environment, model card, bill of materials, provenance, one manifest over all."""
