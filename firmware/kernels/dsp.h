@@ -1,8 +1,9 @@
-/* The instructions of Arm's DSP extension that C has no operator for. Cortex-M4, M7 and M33 have it. */
+/* The instructions of Arm's DSP extension that C has no operator for. Cortex-M4, M7 and M33 have it; EL_PORTABLE leaves
+ * it alone. */
 #ifndef EDGELOOP_DSP_H
 #define EDGELOOP_DSP_H
 
-#if defined(__ARM_FEATURE_DSP)
+#if defined(__ARM_FEATURE_DSP) && !defined(EL_PORTABLE)
 
 #define EL_DSP 1
 

@@ -135,6 +135,7 @@ def compile_firmware(
     model_digest: str,
     toolchain: Toolchain = Toolchain.ZIG,
     optimisation: Optimisation = Optimisation.SIZE,
+    defines: Sequence[str] = (),
     workdir: Path,
     cache_dir: Path | None = None,
 ) -> CompiledFirmware:
@@ -146,6 +147,7 @@ def compile_firmware(
         model_digest: ``sha256:<hex>`` of the int8 .tflite; the firmware reports it.
         toolchain: which compiler.
         optimisation: size or speed.
+        defines: macros to compile with; EL_PORTABLE leaves the DSP extension alone.
         workdir: an existing folder; sources and results are left in it.
         cache_dir: Zig's cache, worth sharing between builds; ``zig-cache`` in `workdir` unless given.
 
@@ -155,7 +157,7 @@ def compile_firmware(
         CompilerUnavailableError: the compiler is missing, was killed, ran out of disk or never ended.
     """
     sources = _write_sources(model, board, model_digest, workdir)
-    command = _command(toolchain, optimisation, board.core, sources)
+    command = _command(toolchain, optimisation, board.core, [*(f"-D{name}" for name in defines), *sources])
     environment = _environment(cache_dir or workdir / "zig-cache")
     output = _run(command, workdir, environment)
     if output is not None:
