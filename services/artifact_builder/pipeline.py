@@ -392,6 +392,18 @@ class Build:
 
         return unpack(CompiledFirmware, await self.stages.remembered(Part.COMPILE, inputs, work))
 
+    def _libraries(
+        self, manifest: Manifest, generated: GeneratedModel, int8: Artifact, golden: GoldenVector
+    ) -> list[PackedLibrary]:
+        facts = facts_of(
+            manifest,
+            project=self.request.project,
+            repository=source.without_secrets(self.request.repository),
+            model_digest=int8.blob.digest,
+            golden=golden,
+        )
+        return pack_libraries(manifest, generated, facts, folder=self.site.folder, cache_dir=self.tools.compiler_cache)
+
     async def _sign(
         self, binary: bytes, board: ImageBoard, int8: Artifact, version: str, security_counter: int | None
     ) -> SignedImage:
