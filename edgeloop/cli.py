@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edgeloop.commands import artifact, data, demo, dlq, doctor, hook, run, up
+from edgeloop.commands import artifact, check, data, demo, dlq, doctor, hook, init, run, up
 from edgeloop.commands import compile as compile_command
 from edgeloop.errors import EdgeloopError, ExitCode, InfrastructureError
 from edgeloop.terminal import print_error
@@ -27,6 +27,8 @@ app = typer.Typer(
 app.command("up", epilog="Example: edgeloop up --virtual-boards 6 --project local-fan --world world.npz")(up.up)
 app.command("demo", epilog="Example: edgeloop demo --keep")(demo.demo)
 app.command("doctor")(doctor.doctor)
+app.command("init", epilog="Example: edgeloop init . --board cortex-m4")(init.init)
+app.command("check", epilog="Example: edgeloop check . --out build/check")(check.check)
 app.command("compile", epilog="Example: edgeloop compile kws.tflite --board cortex-m4 --out build/kws")(
     compile_command.compile_
 )

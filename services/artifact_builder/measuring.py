@@ -27,6 +27,26 @@ class Measurement:
     """How many output vectors differ from the reference's in at least one bit."""
 
 
+def count_instructions(image: bytes, board: ImageBoard, tensor: bytes) -> int:
+    """Return the instructions of one inference, from the model's first to its last.
+
+    Args:
+        image: the whole MCUboot image.
+        board: an emulated board of the catalogue.
+        tensor: the int8 input.
+
+    Raises:
+        shared.emulation.EmulationError: the firmware faulted or hung.
+    """
+    counting = boot_unicorn(image, board, count_instructions=True)
+    try:
+        instructions = counting.infer(tensor).instructions
+    finally:
+        counting.close()
+    assert instructions is not None
+    return instructions
+
+
 def probing_inputs(size_bytes: int, rows: int, *, seed: int = 0) -> npt.NDArray[np.int8]:
     """Return inputs that need no dataset: random ones first, then all bytes smallest, largest and zero.
 

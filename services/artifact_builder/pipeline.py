@@ -16,8 +16,10 @@ from services.artifact_builder.codegen import GeneratedModel, generate
 from services.artifact_builder.domain import (
     Artifact,
     Packed,
+    PackedLibrary,
     firmware_version,
     over_budget,
+    over_time_budget,
     release_of,
 )
 from services.artifact_builder.errors import AuthorError, InfrastructureError
@@ -31,7 +33,8 @@ from services.artifact_builder.firmware.signing import SignedImage, sign_image
 from services.artifact_builder.inputs.canonical import zipped
 from services.artifact_builder.inputs.quantising import ConversionInputs, Converted, convert
 from services.artifact_builder.inputs.sources import Source
-from services.artifact_builder.libraries import images_of
+from services.artifact_builder.libraries import facts_of, images_of, pack_libraries
+from services.artifact_builder.measuring import count_instructions
 from services.artifact_builder.packaging.assemble import packed
 from services.artifact_builder.packaging.snapshot import snapshot_of
 from services.artifact_builder.programs import Room
@@ -44,6 +47,7 @@ from services.artifact_builder.tools import Tools
 from services.artifact_builder.trees import Tree
 from shared.artifacts.oci import MediaType
 from shared.boards import ImageBoard
+from shared.emulation import EmulationError
 from shared.events import Trigger
 from shared.events.artifact import BuildStage, FirmwareSummary, StageTiming
 from shared.events.device import GoldenVector
@@ -191,6 +195,23 @@ class SignInputs:
 
 
 @dataclass(frozen=True, slots=True)
+class CountInputs:
+    """All that the count of one board's instructions depends on: a signature and a version change none."""
+
+    binary: bytes
+    board: ImageBoard
+    tensor: bytes
+    image: bytes = field(metadata=NOT_IN_KEY)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What one inference takes."""
+
+    instructions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Build:
     """One build. Each stage is a method that gives the next one its inputs."""
 
@@ -234,6 +255,11 @@ class Build:
                 await self._sign(binary.binary, board, int8, version, manifest.security_counter)
                 for board, binary in zip(boards, compiled, strict=True)
             ]
+            counted = [
+                await self._count(board, binary.binary, image.data, expected.golden_input)
+                for board, binary, image in zip(boards, compiled, signed, strict=True)
+            ]
+            _within_time_budgets(manifest, boards, counted)
             packing = _Packing(_sources_of(generated), generated.arena_bytes, version)
             release, files = release_of(
                 project=self.request.project,
@@ -246,7 +272,7 @@ class Build:
                 quantisation=(generated.input, generated.output),
                 datasets=datasets,
                 production=self.request.production,
-                firmware=[packing.pack(*made) for made in zip(boards, compiled, signed, strict=True)],
+                firmware=[packing.pack(*made) for made in zip(boards, compiled, signed, counted, strict=True)],
                 libraries=libraries,
                 reference=expected.reference,
                 golden=golden,
@@ -431,6 +457,21 @@ class Build:
 
         return unpack(SignedImage, await self.stages.remembered(Part.SIGN, inputs, work))
 
+    async def _count(self, board: ImageBoard, binary: bytes, image: bytes, tensor: bytes) -> Counted:
+        inputs = CountInputs(binary, board, tensor, image)
+
+        async def work() -> Files:
+            try:
+                counted = await asyncio.to_thread(count_instructions, inputs.image, inputs.board, inputs.tensor)
+            except EmulationError as error:
+                raise AuthorError(
+                    f"firmware for {board.name} does not run on its emulated core: {error}. This is Edgeloop's fault, "
+                    "not the repository's. Next: report it with the model file"
+                ) from error
+            return pack(Counted(counted))
+
+        return unpack(Counted, await self.stages.remembered(Part.COUNT, inputs, work))
+
 
 def _declared_datasets(manifest: Manifest) -> tuple[tuple[str, str, str], ...]:
     """Return of each dataset the name, its key in the manifest, and its path."""
@@ -464,6 +505,16 @@ def _within_budgets(manifest: Manifest, boards: Sequence[ImageBoard], compiled: 
         raise AuthorError(problems[0], problems[1:])
 
 
+def _within_time_budgets(manifest: Manifest, boards: Sequence[ImageBoard], counted: Sequence[Counted]) -> None:
+    problems = [
+        problem
+        for board, found in zip(boards, counted, strict=True)
+        for problem in over_time_budget(manifest.budgets.get(board.name), board, found.instructions)
+    ]
+    if problems:
+        raise AuthorError(problems[0], problems[1:])
+
+
 def _sources_of(generated: GeneratedModel) -> Artifact:
     files = {name: text.encode() for name, text in generated.sources.items()}
     return Artifact(zipped(files), MediaType.ZIP, "firmware/model-sources.zip")
@@ -477,7 +528,7 @@ class _Packing:
     arena_bytes: int
     version: str
 
-    def pack(self, board: ImageBoard, compiled: CompiledFirmware, signed: SignedImage) -> Packed:
+    def pack(self, board: ImageBoard, compiled: CompiledFirmware, signed: SignedImage, counted: Counted) -> Packed:
         """List one board's firmware, with its bytes."""
         image = Artifact(signed.data, MediaType.IMAGE, f"firmware/{board.name}.img")
         elf = Artifact(compiled.elf, MediaType.ELF, f"firmware/{board.name}.elf")
@@ -493,5 +544,6 @@ class _Packing:
             ram_bytes=compiled.ram_bytes,
             arena_bytes=self.arena_bytes,
             security_counter=signed.security_counter,
+            instructions=counted.instructions,
         )
         return Packed(firmware, (image, elf, self.sources))

@@ -71,7 +71,7 @@ DEPENDS: Final[Mapping[Part, Depends]] = {
     Part.REFERENCE: Depends((f"{_PACKAGE}.reference",)),
     Part.COMPILE: Depends((f"{_PACKAGE}.firmware.compiling",), folders=("firmware",), compiler=True),
     Part.SIGN: Depends((f"{_PACKAGE}.firmware.signing",)),
-    Part.COUNT: Depends(("shared.emulation.on_unicorn",)),
+    Part.COUNT: Depends((f"{_PACKAGE}.measuring",)),
 }
 """Python, the machine and every installed package count for all of them: see `fingerprint.Toolbox`."""
 

@@ -12,7 +12,16 @@ from typing import Final, Self
 from services.artifact_builder.caching.keys import NOT_IN_KEY
 from services.artifact_builder.errors import AuthorError
 
-DOCUMENTATION: Final = ("**/*.md", "**/*.rst", "docs", "**/LICENSE*", "**/NOTICE*", "**/.git*", "edgeloop.yaml")
+DOCUMENTATION: Final = (
+    "**/*.md",
+    "**/*.rst",
+    "docs",
+    "**/LICENSE*",
+    "**/NOTICE*",
+    "**/.git*",
+    "edgeloop.yaml",
+    ".edgeloop.schema.json",
+)
 """What no step sees unless its `inputs` name it. What a step needs of the manifest it is told by variables."""
 
 _TIMESTAMP_S: Final = 315_532_800  # 1980-01-01, the earliest that archives can hold: a checkout's own time is chance

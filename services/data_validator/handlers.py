@@ -4,14 +4,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from services.data_validator.domain import Evidence, judge
+from services.data_validator.assessment import assess
 from services.data_validator.metrics import count
-from shared.events import Check, CheckOutcome, Event
+from shared.events import Event
 from shared.events.artifact import ArtifactBuilt
 from shared.events.validation import DataRejected, DataValidated
-from shared.releases.datasets import DatasetError, read_dataset
 from shared.releases.gates import passes
-from shared.releases.release import Release
 from shared.runtime.handlers import Emissions, Route, works_on
 from shared.store import Blobs, load_release
 
@@ -30,26 +28,10 @@ async def validate_data(event: Event[ArtifactBuilt], deps: Deps) -> Emissions:
     release = await load_release(deps.blobs, built.digest)
     files = release.datasets
     blobs = [await deps.blobs.get(blob.digest) for blob in (files.train, files.test, *files.production)]
-    checks = await asyncio.to_thread(_judge, release, blobs)
+    checks = await asyncio.to_thread(assess, release, blobs)
     count(checks)
     verdict = DataValidated if passes(checks) else DataRejected
     return [verdict(project=built.project, digest=built.digest, checks=checks)]
-
-
-def _judge(release: Release, blobs: list[bytes]) -> tuple[Check, ...]:
-    names = ["train", "test", *(f"production[{index}]" for index in range(len(blobs) - 2))]
-    try:
-        train, test, *production = (read_dataset(data, name=name) for name, data in zip(names, blobs, strict=True))
-    except DatasetError as error:
-        unreadable = Check(
-            name="dataset-format",
-            outcome=CheckOutcome.FAILED,
-            observed=str(error),
-            allowed="an .npz of x (rows, *input shape) float32, y (rows,) class index and group (rows,)",
-            detail="correct what the prepare step writes",
-        )
-        return (unreadable,)
-    return judge(Evidence(release.manifest, train, test, tuple(production)))
 
 
 ROUTES: Final[tuple[Route, ...]] = (validate_data,)

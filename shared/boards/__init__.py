@@ -66,6 +66,7 @@ class Power(_Part):
     """What the maker publishes of the processor's power; nothing here is measured or modelled by Edgeloop."""
 
     active_ua_per_mhz: float = Field(gt=0)
+    volts: float = Field(gt=0, description="At which the current flows")
     conditions: str = Field(min_length=1)
     source: str = Field(min_length=1)
 

@@ -15,7 +15,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from shared.boards import catalogue
+from shared.boards import ImageBoard, catalogue, image_boards
 from shared.events.dataset import DatasetRole
 from shared.releases.manifest import Manifest
 from shared.releases.model_formats import MODEL_ENDINGS, ModelFormat, model_format
@@ -264,6 +264,7 @@ def _contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, st
                 f"write {near[0]}" if near else "choose a board of the catalogue, or add one to shared/boards/catalogue"
             )
             yield ("boards", index), repr(board), f"one of {names}", step
+    yield from _budget_contradictions(manifest)
     for board in manifest.budgets:
         if board not in manifest.boards:
             yield (
@@ -307,6 +308,20 @@ def _release_contradictions(manifest: Manifest) -> Iterator[tuple[Location, str,
 
         if problem := licence_problem(expression):
             yield ("licences", key), problem, "an SPDX expression", "correct it, or leave it out when it is unknown"
+
+
+def _budget_contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, str]]:
+    for name, budget in manifest.budgets.items():
+        board = catalogue().get(name)
+        modelled = (("latency_ms", budget.latency_ms), ("energy_uj", budget.energy_uj))
+        for key in (key for key, allowed in modelled if allowed is not None and board is not None):
+            place = ("budgets", name, key)
+            if not isinstance(board, ImageBoard):
+                found = f"a budget that is modelled from counted instructions, and {name} gets a library"
+                yield place, found, f"such budgets for {', '.join(image_boards())}", "delete it, and measure the board"
+            elif key == "energy_uj" and board.power is None:
+                found = f"a budget of energy, and the catalogue has no published power of {name}"
+                yield place, found, "budgets of energy for boards with one", "delete it, or budget latency_ms"
 
 
 def _model_contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, str]]:

@@ -101,6 +101,9 @@ class Firmware(_Part):
     security_counter: int | None = Field(
         default=None, description="MCUboot refuses images with a smaller one, where downgrades are prevented"
     )
+    instructions: int | None = Field(
+        default=None, description="Of one inference, counted on the emulated core with the golden input"
+    )
 
 
 class Library(_Part):
