@@ -1,6 +1,8 @@
 """Folders to build in, that do not outlive a build, not even one that was killed."""
 
+import contextlib
 import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ def workspace(work: Path) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
 
 
 def remove_stale(work: Path) -> list[str]:
@@ -32,10 +34,20 @@ def remove_stale(work: Path) -> list[str]:
         try:
             with (folder / _LOCK).open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
         except BlockingIOError:
             continue
         except OSError:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         removed.append(folder.name)
     return removed
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, and in it those that a step shut to everybody, its owner included."""
+    for top, names, _ in os.walk(folder):
+        for path in (Path(top, name) for name in names):
+            with contextlib.suppress(OSError):
+                if not path.is_symlink():
+                    path.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
