@@ -19,7 +19,6 @@ from shared.store import Blobs, Store
 from tests.integration.artifact_builder.sandboxes import require
 from tests.integration.artifact_builder.test_failed_builds import TOOLBOX, failure, pushed
 
-
 FILLS = """
 import os, time
 for n in range(9): open(os.environ["TMPDIR"] + f"/{{n}}", "wb").write(bytes(9_000_000))
@@ -31,7 +30,7 @@ time.sleep(30)
 def deps(nc: Client, tools: Tools, tmp_path: Path) -> Deps:
     """Return a builder that trusts nobody and has bubblewrap."""
     require(Engine.BUBBLEWRAP)
-    options = SandboxOptions(mode=Mode.BUBBLEWRAP, hidden=(tools.signing_key,))
+    options = SandboxOptions(mode=Mode.BUBBLEWRAP, hidden=(Path(tools.signing_key),))
     strict = dataclasses.replace(tools, sandbox=options, step_disk_bytes=20_000_000, step_processes=20)
     store = Store(f"sqlite:///{tmp_path}/builder.db", builds.METADATA)
     return Deps(Blobs(nc.jetstream()), store, strict, TOOLBOX, tmp_path / "work")
