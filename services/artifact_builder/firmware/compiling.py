@@ -31,6 +31,8 @@ _COMMON_FLAGS = (
     "-fdata-sections",
     # The arithmetic is int32 modulo 2^32, as the reference's is in effect.
     "-fwrapv",
+    # A product that is added without being rounded first would not be the reference's.
+    "-ffp-contract=off",
     "-fno-builtin",
     "-fomit-frame-pointer",
     "-Wl,--gc-sections",
@@ -45,10 +47,15 @@ _FLOATING_POINT = {
     Core.CORTEX_M7: ("-mfpu=fpv5-d16",),
     Core.CORTEX_M33: ("-mfpu=fpv5-sp-d16",),
 }
-"""GCC's name of the unit; Zig's clang takes it from the core."""
+"""GCC's name of the unit."""
 
-# Zig's Cortex-M33 has no DSP extension of its own accord: it is an option of that core, which the AN505's has.
-_ZIG_CORES = {core: core.value.replace("-", "_") for core in _FLOATING_POINT} | {Core.CORTEX_M33: "cortex_m33+dsp"}
+# To Zig, floating point and the M33's DSP extension are options of a core, and left out unless named.
+_ZIG_CORES = {
+    Core.CORTEX_M0PLUS: "cortex_m0plus",
+    Core.CORTEX_M4: "cortex_m4+vfp4d16sp",
+    Core.CORTEX_M7: "cortex_m7+fp_armv8d16",
+    Core.CORTEX_M33: "cortex_m33+dsp+fp_armv8d16sp",
+}
 
 
 class Toolchain(StrEnum):

@@ -68,6 +68,20 @@ def test_cores_with_and_without_an_fpu_match(
     assert _outputs(make_image, model, rows, board) == litert(model, rows)
 
 
+@pytest.mark.parametrize("board", ["cortex-m4", "cortex-m7", "cortex-m33"])
+def test_a_core_with_an_fpu_takes_no_more_instructions_than_for_tflm(
+    board: str, models: Path, make_image: Images
+) -> None:
+    model = (models / "cnn_1d.tflite").read_bytes()
+    row = _litert_inputs(model, 4)[3].tobytes()
+    instructions = {}
+    for numerics in Numerics:
+        image = make_image(generate(model, numerics), board)
+        device = boot_unicorn(image, image_board(board), count_instructions=True)
+        instructions[numerics] = device.infer(row).instructions or 0
+    assert 0 < instructions[Numerics.LITERT] <= 1.02 * instructions[Numerics.TFLM]
+
+
 @pytest.mark.parametrize("board", ["cortex-m0plus", "cortex-m4", "cortex-m7"])
 def test_gcc_matches(board: str, models: Path, make_image: Images, litert: Reference, gcc: Toolchain) -> None:
     model = (models / "cnn_1d.tflite").read_bytes()
