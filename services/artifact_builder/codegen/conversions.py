@@ -26,8 +26,8 @@ def lower_quantise(operator: Operator, numerics: Numerics) -> Lowered:
     if source.type is ElementType.FLOAT32:
         if output.type is ElementType.UINT8:
             raise operator.unsupported(f"it makes {output.type_name} of float32", "Convert the model with int8 input")
-        if numerics is Numerics.LITERT and output.type is ElementType.INT8:
-            fields = litert.quantisation_of_floats(source, output)
+        if numerics is Numerics.LITERT:
+            fields = litert.quantisation_of_floats(operator, source)
             return [Layer("el_litert_quantise", (source,), output, fields)]
         return [_quantise_floats(source, output)]
     _require_quantised(operator, source)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from services.artifact_builder.codegen.graph import Operator, Tensor
+from services.artifact_builder.codegen.graph import ElementType, Operator, Tensor
 from services.artifact_builder.codegen.quantisation import INT8_MAX, INT8_MIN, fused_limits
 
 _MULTIPLIER_BITS = 20
@@ -104,8 +104,11 @@ def requantised(operator: Operator, source: Tensor, value: int) -> int:
     return _scaled(value - source.zero_point, ratio, operator.output)
 
 
-def quantisation_of_floats(source: Tensor, output: Tensor) -> dict[str, object]:
+def quantisation_of_floats(operator: Operator, source: Tensor) -> dict[str, object]:
     """Return the fields of `struct el_litert_quantise`, for float32 to int8."""
+    output = operator.output
+    if output.type is not ElementType.INT8:
+        raise operator.unsupported(f"it makes {output.type_name} of float32; litert makes int8", _OTHERWISE)
     factor = np.float32(1) / np.float32(output.scale)
     return {"size": source.size, "factor": float(factor), "zero_point": output.zero_point}
 

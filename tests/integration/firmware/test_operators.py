@@ -1,24 +1,27 @@
-"""Every operator beside those with weights, against TensorFlow Lite for Microcontrollers, on an emulated core.
+"""Every operator beside those with weights, against both reference runtimes, on an emulated core.
 
 One model holds many operators side by side, each with inputs and outputs of its own: one compilation for all of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.artifact_builder.codegen import generate
+from services.artifact_builder.codegen import ModelTensor, generate
 from shared.boards import image_board
 from shared.emulation.on_unicorn import boot_unicorn
+from shared.events.lab import Numerics
 from tests.tflite_models import Model, Subgraph
 
 Images = Callable[..., bytes]
 Case = Callable[[Subgraph], int | list[int]]
+Run = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
 
 _ROWS = 6
+_FIRST_VERSION = frozenset({"HARD_SWISH", "ELU", "PRELU", "RELU_N1_TO_1"})
 _RUNTIME = "tflite_micro.python.tflite_micro.runtime"
 
 
@@ -27,8 +30,10 @@ def _table(name: str, input_scale: float, input_zero: int, scale: float, zero: i
 
     def add(graph: Subgraph) -> int:
         made = graph.tensor((1, 256), scale, zero)
-        table = str(options.pop("options", "")) if "options" in options else ""
-        graph.operator(name, [graph.input((1, 256), input_scale, input_zero)], [made], table, **options)
+        table = str(options.get("options", ""))
+        fields = {key: value for key, value in options.items() if key != "options"}
+        version = 1 if name in _FIRST_VERSION else 2
+        graph.operator(name, [graph.input((1, 256), input_scale, input_zero)], [made], table, version, **fields)
         return made
 
     return add
@@ -51,7 +56,7 @@ def _binary(
         made = graph.tensor(np.broadcast_shapes(a, b), scales[2], zeros[2])
         options = name.title() if name in {"ADD", "SUB", "MUL"} else {"MAXIMUM": "MaximumMinimum"}.get(name, "")
         fields = {"fusedActivationFunction": kind["activation"]} if "activation" in kind else {}
-        graph.operator(name, [left, right], [made], options, **fields)
+        graph.operator(name, [left, right], [made], options, 1 if name in _FIRST_VERSION else 2, **fields)
         return made
 
     return add
@@ -256,11 +261,55 @@ _EDGES: Mapping[str, Case] = {
     "int8 to int16": _convert(np.int8, np.int16, 11),
 }
 
+# What TFLM's package lacks, and so only LiteRT can be asked.
+_LITERT_ALONE: Mapping[str, Case] = {
+    "relu -1 to 1": _table("RELU_N1_TO_1", 0.02, 3, 0.02, 3),
+    "relu -1 to 1, another scale": _table("RELU_N1_TO_1", 0.03, 3, 0.01, -20),
+}
+# What LiteRT computes in a third way, and the generator refuses for it.
+_TFLM_ALONE = frozenset(
+    {"quantise, finer", "float to int16", "uint8 to int8", "int8 to uint8", "int16 to int8", "int8 to int16"}
+)
+
 _GROUPS = {"tables": _TABLES, "elementwise": _ELEMENTWISE, "moved": _MOVED, "edges": _EDGES}
 
 
-def _values(details: Mapping[str, Any], row: int, rng: np.random.Generator) -> NDArray[Any]:
-    shape, dtype = tuple(details["shape"]), np.dtype(details["dtype"])
+def _cases(group: str, numerics: Numerics) -> Mapping[str, Case]:
+    if numerics is Numerics.TFLM:
+        return _GROUPS[group]
+    common = {name: case for name, case in _GROUPS[group].items() if name not in _TFLM_ALONE}
+    return {**common, **_LITERT_ALONE} if group == "tables" else common
+
+
+def _tflm(data: bytes, outputs: int) -> Run:
+    runtime = pytest.importorskip(_RUNTIME, reason="tflite-micro is published for x86_64 Linux only")
+    interpreter = runtime.Interpreter.from_bytes(data, arena_size=1 << 20)
+
+    def run(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        for number, values in enumerate(inputs):
+            interpreter.set_input(values, number)
+        interpreter.invoke()
+        return [interpreter.get_output(number) for number in range(outputs)]
+
+    return run
+
+
+def _litert(data: bytes) -> Run:
+    runtime = pytest.importorskip("ai_edge_litert.interpreter", reason="pip install 'edgeloop[validators]' gets LiteRT")
+    interpreter = runtime.Interpreter(model_content=data, num_threads=1)
+    interpreter.allocate_tensors()
+
+    def run(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        for details, values in zip(interpreter.get_input_details(), inputs, strict=True):
+            interpreter.set_tensor(details["index"], values)
+        interpreter.invoke()
+        return [interpreter.get_tensor(details["index"]) for details in interpreter.get_output_details()]
+
+    return run
+
+
+def _values(entry: ModelTensor, row: int, rng: np.random.Generator) -> NDArray[Any]:
+    shape, dtype = entry.shape, np.dtype(entry.type.value)
     size = int(np.prod(shape))
     if dtype == np.float32:
         spread = rng.normal(0, 10.0 ** (row - 2), size)
@@ -277,30 +326,28 @@ def _values(details: Mapping[str, Any], row: int, rng: np.random.Generator) -> N
 
 @pytest.mark.parametrize("group", _GROUPS)
 @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
-def test_operators_match(group: str, core: str, make_image: Images) -> None:
-    runtime = pytest.importorskip(_RUNTIME, reason="tflite-micro is published for x86_64 Linux only")
+@pytest.mark.parametrize("numerics", Numerics)
+def test_operators_match(group: str, core: str, numerics: Numerics, make_image: Images) -> None:
     model, names = Model(), []
-    for name, case in _GROUPS[group].items():
+    for name, case in _cases(group, numerics).items():
         made = case(model.main)
         outputs = made if isinstance(made, list) else [made]
         model.main.outputs.extend(outputs)
         names.extend([name] * len(outputs))
     data = model.pack()
-    generated = generate(data)
-    interpreter = runtime.Interpreter.from_bytes(data, arena_size=1 << 20)
+    generated = generate(data, numerics)
+    reference = _litert(data) if numerics is Numerics.LITERT else _tflm(data, len(names))
     board = boot_unicorn(make_image(generated, core), image_board(core))
     rng = np.random.default_rng(len(names))
     seen = set()
     for row in range(_ROWS):
         tensor = bytearray(generated.input_bytes)
-        for number, entry in enumerate(generated.inputs):
-            values = _values(interpreter.get_input_details(number), row, rng)
-            interpreter.set_input(values, number)
+        inputs = [_values(entry, row, rng) for entry in generated.inputs]
+        for entry, values in zip(generated.inputs, inputs, strict=True):
             tensor[entry.offset_bytes : entry.offset_bytes + entry.size_bytes] = values.tobytes()
-        interpreter.invoke()
         output = board.infer(bytes(tensor)).output
-        for number, (name, leave) in enumerate(zip(names, generated.outputs, strict=True)):
-            theirs = interpreter.get_output(number)
+        answers = reference(inputs)
+        for number, (name, leave, theirs) in enumerate(zip(names, generated.outputs, answers, strict=True)):
             ours = np.frombuffer(output, theirs.dtype, theirs.size, leave.offset_bytes)
             np.testing.assert_array_equal(ours, theirs.ravel(), err_msg=f"{name}, row {row}")
             seen.add((number, theirs.tobytes()))
