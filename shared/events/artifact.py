@@ -48,7 +48,7 @@ class ArtifactBuilt(Payload):
 
     TYPE: ClassVar[str] = "artifact.built.v1"
 
-    digest: Digest = Field(description="Of the release index: it names everything else")
+    digest: Digest = Field(description="Of the artifact: an OCI manifest, whose config is the release index")
     commit: Commit
     trigger: Trigger
     firmware: tuple[FirmwareSummary, ...]

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from device_gateway.images import ImageError, check_fit
+from device_gateway.images import ImageError, check_fit, verify_image
 from device_gateway.virtual.provisioning import factory_image, factory_key
 from services.artifact_builder.firmware.signing import HEADER_BYTES, generate_key, sign_image
+from shared.artifacts.keys import KeyAlgorithm, load_public_key
 from shared.boards import image_board
 from shared.emulation.mcuboot_image import McubootImage, read_image
 
@@ -37,3 +38,19 @@ def test_foreign_firmware_says_no_board_and_is_judged_by_its_memory_map(tmp_path
     check_fit(foreign, M4)
     with pytest.raises(ImageError, match="the image is for another board"):
         check_fit(foreign, image_board("cortex-m0plus"))
+
+
+@pytest.mark.parametrize("algorithm", KeyAlgorithm)
+def test_an_image_of_either_algorithm_is_verified_and_one_of_a_stranger_is_not(
+    algorithm: KeyAlgorithm, tmp_path: Path
+) -> None:
+    keys = []
+    for name in ("ours", "theirs"):
+        private, public = tmp_path / name, tmp_path / f"{name}.pub"
+        generate_key(private, public, algorithm)
+        keys.append(load_public_key(public))
+    model = "sha256:" + "5a" * 32
+    signed = sign_image(bytes(64), M4, version="1.0.0", model_digest=model, key=tmp_path / "ours").data
+    assert verify_image(signed, keys).version == "1.0.0+0"
+    with pytest.raises(ImageError, match="no trusted key signed the image"):
+        verify_image(signed, keys[1:])

@@ -87,6 +87,10 @@ def test_the_defaults_fill_what_is_left_out() -> None:
             "exactly one of them",
         ),
         ("gates:", "rollout: {stages: [{name: a, percent: 50}]}\ngates:", 15, "rollout.stages[0]", "whole fleet"),
+        ("gates:", "licences:\n  data: CC-BY-4\ngates:", 16, "licences.data", "did you mean CC-BY-4.0?"),
+        ("gates:", "licences: {code: MIT OR}\ngates:", 15, "licences.code", "an SPDX expression"),
+        ("name: Gestures", "name: Gestures\nrelease: 256.0.0", 3, "release", "at most 255.255.65535"),
+        ("name: Gestures", "name: Gestures\nsecurity_counter: -1", 3, "security_counter", "greater than or equal to 0"),
     ],
 )
 def test_a_problem_names_its_line_its_key_and_what_to_do(old: str, new: str, line: int, key: str, says: str) -> None:
