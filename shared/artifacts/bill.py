@@ -55,6 +55,7 @@ def check(data: bytes, release: Release, environment: Environment) -> str:
     require(kind == ("CycloneDX", SPEC_VERSION), f"{kind[0]} {kind[1]}", f"CycloneDX {SPEC_VERSION}")
     hashes = {found.content for part in bill.components for found in part.hashes if found.alg == "SHA-256"}
     named = [*blobs_of(release.model), *blobs_of(release.datasets), *(part.image for part in release.firmware)]
+    named += [part.archive for part in release.libraries]
     missing = [blob.name for blob in named if blob.digest.removeprefix("sha256:") not in hashes]
     require(not missing, f"no component has the digest of {', '.join(missing)}", "model, data and firmware")
     purls = {part.purl for part in bill.components}

@@ -17,7 +17,7 @@ from shared.artifacts.bill import MODEL_REF, SPEC_VERSION
 from shared.artifacts.environment import Package
 from shared.events import Blob
 from shared.releases.licences import NOASSERTION
-from shared.releases.release import Firmware
+from shared.releases.release import Firmware, Library
 
 Json = Mapping[str, Any]
 
@@ -38,12 +38,13 @@ def bill_of_materials(facts: Facts) -> bytes:
     """
     release = facts.release
     firmware = [_firmware(part) for part in release.firmware]
+    libraries = [_library(part) for part in release.libraries]
     packages = [_package(package) for package in facts.environment.packages]
     files = [_model_file(blob) for blob in facts.model_files if blob != release.model.int8]
     data = [_dataset(part, release.manifest.licences.data) for part in facts.datasets]
     depends = {
-        _ARTIFACT: [part["bom-ref"] for part in firmware],
-        **{part["bom-ref"]: [MODEL_REF, _KERNELS] for part in firmware},
+        _ARTIFACT: [part["bom-ref"] for part in (*firmware, *libraries)],
+        **{part["bom-ref"]: [MODEL_REF, _KERNELS] for part in (*firmware, *libraries)},
         MODEL_REF: [part["bom-ref"] for part in (*files, *data)],
     }
     document = {
@@ -63,7 +64,7 @@ def bill_of_materials(facts: Facts) -> bytes:
                 **_licensed(release.manifest.licences.code),
             },
         },
-        "components": [_model(facts), *files, *data, *firmware, _kernels(facts), *packages],
+        "components": [_model(facts), *files, *data, *firmware, *libraries, _kernels(facts), *packages],
         "dependencies": [{"ref": ref, "dependsOn": sorted(refs)} for ref, refs in depends.items()],
     }
     text = json.dumps(document, separators=(",", ":"))
@@ -163,6 +164,16 @@ def _firmware(part: Firmware) -> Json:
         "version": part.version,
         **_hashed(part.image),
         "properties": [{"name": "edgeloop:toolchain", "value": part.toolchain}],
+    }
+
+
+def _library(part: Library) -> Json:
+    return {
+        "type": "library",
+        "bom-ref": f"file:{part.archive.name}",
+        "name": f"{part.board} ({part.kind})",
+        **_hashed(part.archive),
+        "properties": [{"name": "edgeloop:target", "value": part.target}],
     }
 
 

@@ -4,7 +4,7 @@ After Mitchell et al., "Model Cards for Model Reporting" (2019), as far as a bui
 (intended use, ethics) belongs into the repository's own documentation, which the snapshot holds.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from services.artifact_builder.packaging.facts import Facts
 from shared.artifacts.card import BOARD_COLUMNS, board_cells
@@ -15,7 +15,9 @@ from shared.releases.manifest import Budget
 
 def model_card(facts: Facts) -> str:
     """Return the card, in markdown."""
-    sections = (_purpose, _input_and_output, _files, _data, _boards, _gates, _limits, _verify, _reproduce)
+    sections: list[Callable[[Facts], Iterator[str]]] = [_purpose, _input_and_output, _files, _data, _boards]
+    sections += [_libraries] if facts.release.libraries else []
+    sections += [_gates, _limits, _verify, _reproduce]
     return "\n\n".join("\n".join(section(facts)) for section in sections) + "\n"
 
 
@@ -112,6 +114,28 @@ def _boards(facts: Facts) -> Iterator[str]:
             for firmware in release.firmware
         ],
     )
+
+
+def _libraries(facts: Facts) -> Iterator[str]:
+    yield "## Libraries"
+    yield ""
+    yield "For boards that no image is built for: model, kernels and a sample, to be built with the vendor's tools."
+    yield ""
+    rows = [
+        (
+            f"`{part.archive.name}`",
+            part.kind,
+            _bytes(part.flash_bytes),
+            _bytes(part.ram_bytes),
+            f"`{part.archive.digest}`",
+        )
+        for part in facts.release.libraries
+    ]
+    yield from _table(("library", "kind", "flash, bytes", "RAM, bytes", "digest"), rows)
+
+
+def _bytes(size: int | None) -> str:
+    return "not measured" if size is None else f"{size:,}"
 
 
 def _budget(budget: Budget | None) -> str:
