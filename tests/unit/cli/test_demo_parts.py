@@ -132,6 +132,15 @@ def test_a_tree_shows_stages_boards_and_devices() -> None:
         assert expected in text
 
 
+def test_a_tree_says_what_kept_the_repositorys_code_apart() -> None:
+    run = run_of(Trigger.PUSH)
+    assert "its code ran in" not in printed(run_tree(run, NOW))
+    assert "its code ran in a bubblewrap sandbox" in printed(
+        run_tree(run.model_copy(update={"sandbox": "bubblewrap"}), NOW)
+    )
+    assert "without a sandbox" in printed(run_tree(run.model_copy(update={"sandbox": "process"}), NOW))
+
+
 def test_a_failed_run_shows_its_reason_and_its_stage_in_the_list() -> None:
     run = run_of(Trigger.PUSH, Outcome.FAILED)
     assert printed(with_reason(run, NOW)).count("train.py: exit code 1") == 1
