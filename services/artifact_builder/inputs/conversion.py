@@ -136,7 +136,9 @@ def _frozen(function: Callable[..., Any], window: tuple[int, ...], classes: int)
     )
 
     try:
-        concrete = tf.function(function).get_concrete_function(tf.TensorSpec([1, *window], tf.float32))
+        # Without AutoGraph, which would turn our errors into its own: models are layers, no Python to rewrite.
+        traced = tf.function(function, autograph=False)
+        concrete = traced.get_concrete_function(tf.TensorSpec([1, *window], tf.float32))
     except ModelError:
         raise
     except Exception as error:  # TensorFlow wraps what the layers say in many ways

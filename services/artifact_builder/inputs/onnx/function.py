@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -105,7 +105,7 @@ def _run(node: Node, values: dict[str, View | Array], shapes: Mapping[str, tuple
         return
     operator = OPERATORS.get(node.operator)
     if operator is None:
-        node.refuse(f"this operator is not converted; converted are {', '.join(sorted(OPERATORS))}", _advice(node))
+        _refuse_unknown(node)
     try:
         with tf.name_scope(_scope(node)):
             made = operator(Call(node, operands))
@@ -115,6 +115,8 @@ def _run(node: Node, values: dict[str, View | Array], shapes: Mapping[str, tuple
         node.refuse(f"its operands do not fit together ({first_line(error)})", "check the model with onnxruntime")
     results = made if isinstance(made, list) else [made]
     for name, result in zip(node.outputs, results, strict=False):  # outputs that training alone needs are not made
+        if result is None:
+            continue
         values[name] = result
         if name in shapes and tuple(result.shape) != shapes[name]:
             node.refuse(
@@ -129,8 +131,14 @@ def _scope(node: Node) -> str:
     return f"n{legal}" if not legal[:1].isalpha() else legal[:80]
 
 
-def _advice(node: Node) -> str:
-    return ADVICE.get(node.operator, "replace the layer that it comes from, or compute it outside the model")
+def _refuse_unknown(node: Node) -> NoReturn:
+    if node.operator in ADVICE:
+        node.refuse("this operator is not converted", ADVICE[node.operator])
+    converted = ", ".join(sorted(OPERATORS))
+    node.refuse(
+        f"this operator is not converted; converted are {converted}",
+        "replace the layer that it comes from, or compute it outside the model",
+    )
 
 
 def _folded(node: Node, inputs: Mapping[str, Operand]) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ import onnxruntime
 from services.artifact_builder.inputs.onnx.function import Arrangement, arranged, arrangement_of, function_of
 from services.artifact_builder.inputs.onnx.parity import compare
 from services.artifact_builder.inputs.onnx.reading import canonical_onnx, graph_of, read_onnx
+from services.artifact_builder.inputs.problems import ModelError, first_line
+
+_STUMBLES: Final = (TypeError, AttributeError, KeyError, IndexError, ArithmeticError, UnicodeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,17 @@ def load_onnx(data: bytes, window: tuple[int, ...]) -> LoadedOnnx:
     Raises:
         ModelError: it cannot be read, or does not take such windows.
     """
-    model = read_onnx(data)
-    graph = graph_of(model)
-    arrangement = arrangement_of(graph, window)
-    return LoadedOnnx(
-        function_of(graph, arrangement), canonical_onnx(data), _only(model, graph.output), graph.output, arrangement
-    )
+    try:
+        model = read_onnx(data)
+        graph = graph_of(model)
+        arrangement = arrangement_of(graph, window)
+        canonical, scores = canonical_onnx(data), _only(model, graph.output)
+    except _STUMBLES as error:
+        # onnx.checker lets damage pass that only reading meets: names that are no text, wrong types of attributes.
+        raise ModelError(
+            f"the ONNX file is damaged ({first_line(error)}). Next: export the model again, and try it in onnxruntime"
+        ) from error
+    return LoadedOnnx(function_of(graph, arrangement), canonical, scores, graph.output, arrangement)
 
 
 def _only(model: onnx.ModelProto, output: str) -> onnx.ModelProto:

@@ -1,13 +1,14 @@
 """One small function for each ONNX operator: from a `Call` to what it makes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from services.artifact_builder.inputs.onnx.graph import Call
 from services.artifact_builder.inputs.onnx.operators import convolutions, elementwise, linear, reductions, shapes
 from services.artifact_builder.inputs.onnx.view import Array, View
 
-Made: TypeAlias = "View | Array | list[View]"
+Made: TypeAlias = "View | Array | Sequence[View | None]"
+"""None stands for an output that no score depends on."""
 Operator: TypeAlias = Callable[[Call], Made]
 
 OPERATORS: Final[Mapping[str, Operator]] = {
@@ -31,6 +32,5 @@ ADVICE: Final[Mapping[str, str]] = {
     "QuantizeLinear": "export the float32 model: quantisation is done here, from the training data",
     "DequantizeLinear": "export the float32 model: quantisation is done here, from the training data",
     "QLinearConv": "export the float32 model: quantisation is done here, from the training data",
-    "Gather": "choose the rows by constants",
 }
 """What to do about operators that are met and not converted."""

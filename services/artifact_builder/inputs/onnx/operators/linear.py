@@ -82,7 +82,12 @@ def _over_one_axis(call: Call, function: Callable[[Any], Any], *, distribution: 
     return dataclasses.replace(result, distribution=distribution and axis == rank - 1)
 
 
-def _linear_classifier(call: Call) -> View:
+def _linear_classifier(call: Call) -> list[View | None]:
+    """Return no label, and the scores."""
+    return [None, _linear_scores(call)]
+
+
+def _linear_scores(call: Call) -> View:
     coefficients = np.array(call.attribute("coefficients"), np.float32)
     features = call.view().shape[-1]
     weights = coefficients.reshape(-1, features).T
@@ -120,7 +125,7 @@ def _scaler(call: Call) -> View:
     return combined(scaled, -offset * scale, tf.math.add)
 
 
-OPERATORS: Final[Mapping[str, Callable[[Call], View]]] = {
+OPERATORS: Final[Mapping[str, Callable[[Call], View | list[View | None]]]] = {
     "Gemm": _gemm,
     "LogSoftmax": _log_softmax,
     "MatMul": _matmul,
