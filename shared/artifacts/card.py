@@ -6,14 +6,15 @@ from typing import Final
 from shared.artifacts.evidence import blobs_of, require
 from shared.releases.release import Firmware, Release
 
-BOARD_COLUMNS: Final = ("board", "flash, bytes", "RAM, bytes", "arena, bytes", "version")
+BOARD_COLUMNS: Final = ("board", "flash, bytes", "RAM, bytes", "arena, bytes", "instructions", "version")
 """The table of boards; what else it says stands behind these."""
 
 
 def board_cells(firmware: Firmware) -> tuple[str, ...]:
     """Return a board's row."""
     sizes = (firmware.flash_bytes, firmware.ram_bytes, firmware.arena_bytes)
-    return (firmware.board, *(f"{size:,}" for size in sizes), firmware.version)
+    counted = "not counted" if firmware.instructions is None else f"{firmware.instructions:,}"
+    return (firmware.board, *(f"{size:,}" for size in sizes), counted, firmware.version)
 
 
 def check(text: str, release: Release) -> str:

@@ -106,7 +106,9 @@ def _model(facts: Facts) -> Json:
                         ("flash_bytes", part.flash_bytes),
                         ("ram_bytes", part.ram_bytes),
                         ("arena_bytes", part.arena_bytes),
+                        ("instructions", part.instructions),
                     )
+                    if value is not None
                 ]
             },
             "considerations": {

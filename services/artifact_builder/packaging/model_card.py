@@ -100,6 +100,7 @@ def _boards(facts: Facts) -> Iterator[str]:
     yield "## Boards"
     yield ""
     yield "Sizes are read from the ELF; the arena is part of the RAM. RAM is static: the stack is not in it."
+    yield "Instructions of one inference were counted on the emulated core: they are no cycles."
     yield ""
     columns = (*BOARD_COLUMNS, "security counter", "budget", "toolchain")
     yield from _table(

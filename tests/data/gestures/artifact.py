@@ -83,6 +83,7 @@ def _firmware(name: str, signer: Signer) -> Packed:
         flash_bytes=30_000,
         ram_bytes=9_000,
         arena_bytes=4_000,
+        instructions=123_456,
         security_counter=signed.security_counter,
     )
     return Packed(firmware, (image, elf, sources))

@@ -84,6 +84,7 @@ def _firmware(**changes: object) -> Edit:
         (_firmware(security_counter=1), "images", "security_counter of the image is 16908291, the index says 1"),
         (_firmware(flash_bytes=1), "model-card", "the row of cortex-m4 is"),
         (_firmware(arena_bytes=4_001), "model-card", "the row of cortex-m4 is"),
+        (_firmware(instructions=None), "model-card", "the row of cortex-m4 is"),
         (lambda index: index["firmware"].pop(), "images", "images that the index does not name"),
         (
             lambda index: index["model"]["int8"].update(digest="sha256:" + "1" * 64),
