@@ -52,12 +52,12 @@ def manifest(model: dict[str, Any]) -> Manifest:
     return parse_manifest(MANIFEST.format(model=json.dumps(model)))
 
 
-def checkout(folder: Path, files: dict[str, bytes]) -> Site:
+def checkout(folder: Path, files: dict[str, bytes], window: tuple[int, ...] = (20, 3)) -> Site:
     """Make a repository whose datasets are its own files."""
     rng = np.random.default_rng(4)
     for name in ("train.npz", "data/test.npz", "made.npz"):
         rows = Dataset(
-            rng.normal(0, 1, (90, 20, 3)).astype(np.float32), np.arange(90) % 3, np.full(90, name, dtype="<U20")
+            rng.normal(0, 1, (90, *window)).astype(np.float32), np.arange(90) % 3, np.full(90, name, dtype="<U20")
         )
         path = folder / "checkout" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +89,20 @@ async def test_a_saved_model_from_a_step_gives_the_same_bytes_twice(tools: Tools
     assert results[0].source.format is ModelFormat.SAVED_MODEL
     assert results[0].float32
     assert results[0].recipe is not None
+
+
+@pytest.mark.slow
+async def test_an_onnx_file_is_converted_where_steps_run(tools: Tools, tmp_path: Path) -> None:
+    model = (DATA / "onnx" / "torch_cnn.onnx").read_bytes()
+    site = checkout(tmp_path, {"m.onnx": model}, window=(64, 3))
+    text = MANIFEST.format(model="{file: m.onnx}").replace("[20, 3]", "[64, 3]")
+    _, converted = await built(site, parse_manifest(text), tools)
+    parity = converted.conversion.parity
+    assert parity is not None
+    assert (parity.rows, parity.equal_answers) == (90, 1)
+    assert converted.source.data != model, "kept in canonical form"
+    assert converted.recipe is not None
+    assert converted.recipe.onnxruntime
 
 
 async def test_a_model_that_is_int8_already_is_taken_as_it_is(tools: Tools, tmp_path: Path) -> None:
