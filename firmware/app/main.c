@@ -89,11 +89,11 @@ static void infer(struct words *words)
     uint32_t times = 1;
     uint32_t warmups = 0;
     if (!words_optional_number(words, &times) || !words_optional_number(words, &warmups) || times == 0) {
-        fail("infer takes a count of at least 1, and a count of warm-ups");
+        fail("infer takes a count of at least 1");
         return;
     }
     if (bytes_expected == 0 || bytes_loaded != bytes_expected) {
-        fail("no input is loaded; send db load or db bin first");
+        fail("no input is loaded");
         return;
     }
     line_with_number("m-warmup-start-", warmups);
@@ -156,7 +156,7 @@ static void print_buffer(struct words *words)
     uint32_t offset = 0;
     if (!words_optional_number(words, &count) || !words_optional_number(words, &offset) ||
         offset > MODEL_INPUT_BYTES) {
-        fail("db print takes a count and an offset inside the buffer");
+        fail("not inside the buffer");
         return;
     }
     if (count > MODEL_INPUT_BYTES - offset) {
@@ -174,7 +174,7 @@ static void data_buffer(struct words *words)
 {
     const char *word = words_next(words);
     if (word == 0) {
-        fail("db takes load, bin, print or hexadecimal digits");
+        fail("db takes load, bin, print or digits");
     } else if (words_equal(word, "load")) {
         if (expect(words)) {
             text_write("m-[Expecting ");
@@ -203,21 +203,11 @@ static void show_stack(void)
     line("]");
 }
 
+/* firmware/README.md explains them. */
 static void show_help(void)
 {
-    line("name%           this device");
-    line("profile%        protocol and model");
-    line("info%           model digest, sizes and quantisation");
-    line("timestamp%      microseconds since reset");
-    line("db load N%      announce N input bytes, then send them with");
-    line("db HEX%         input bytes as hexadecimal digits");
-    line("db bin N%       N raw input bytes follow");
-    line("db print N O%   show N bytes of the input from offset O");
-    line("infer N W%      run W warm-ups and N inferences");
-    line("results%        last output, dequantised");
-    line("output%         last output, its bytes as hexadecimal digits");
-    line("reset%          forget what earlier inferences left");
-    line("stack%          stack bytes that were ever used");
+    text_write("name%\r\nprofile%\r\ninfo%\r\ntimestamp%\r\ndb load N%\r\ndb HEX%\r\ndb bin N%\r\ndb print N O%\r\n"
+               "infer N W%\r\nresults%\r\noutput%\r\nreset%\r\nstack%\r\n");
 }
 
 static void show_profile(void)

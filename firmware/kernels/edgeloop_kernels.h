@@ -210,10 +210,12 @@ struct el_pad {
 };
 void el_pad(const struct el_pad *layer, const int8_t *input, int8_t *output);
 
-/* exponentials[maximum - value] is exp(scale * (value - maximum)) with 31 fractional bits. */
+/* exponentials[maximum - value] is exp(scale * (value - maximum)) with 31 fractional bits; from `terms` on they are too
+ * small to count. */
 struct el_softmax {
     int32_t rows;
     int32_t depth;
+    int32_t terms;
     const int32_t *exponentials;
 };
 void el_softmax(const struct el_softmax *layer, const int8_t *input, int8_t *output);

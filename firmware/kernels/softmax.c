@@ -36,6 +36,11 @@ static int32_t one_over_one_plus(int32_t x)
     return saturating_shift_left(estimate, 1);
 }
 
+static int32_t exponential(const struct el_softmax *layer, int32_t below_largest)
+{
+    return below_largest < layer->terms ? layer->exponentials[below_largest] : 0;
+}
+
 static void softmax_row(const struct el_softmax *layer, const int8_t *input, int8_t *output)
 {
     int32_t largest = INT8_MIN;
@@ -44,13 +49,13 @@ static void softmax_row(const struct el_softmax *layer, const int8_t *input, int
     }
     int32_t sum = 0;
     for (int32_t i = 0; i < layer->depth; i++) {
-        sum += el_divide_by_power_of_two(layer->exponentials[largest - input[i]], SUM_INTEGER_BITS);
+        sum += el_divide_by_power_of_two(exponential(layer, largest - input[i]), SUM_INTEGER_BITS);
     }
     const int32_t headroom = leading_zeros((uint32_t)sum);
     const int32_t reciprocal = one_over_one_plus((int32_t)(((uint32_t)sum << headroom) - 0x80000000u));
     const int32_t exponent = SUM_INTEGER_BITS - headroom + 31 - 8;
     for (int32_t i = 0; i < layer->depth; i++) {
-        const int32_t share = el_multiply_high(reciprocal, layer->exponentials[largest - input[i]]);
+        const int32_t share = el_multiply_high(reciprocal, exponential(layer, largest - input[i]));
         const int32_t value = el_divide_by_power_of_two(share, exponent) + INT8_MIN;
         output[i] = (int8_t)el_clamp(value, INT8_MIN, INT8_MAX);
     }

@@ -11,6 +11,8 @@ from services.artifact_builder.codegen.quantisation import activation_tensor
 from shared.events.lab import Numerics
 
 _MAXIMUM_SOFTMAX_CLASSES = 4096
+_SMALLEST_EXPONENTIAL = 1 << 11
+"""What is below rounds to nothing in the sum, which has 12 integer bits, and in the result."""
 
 
 def lower_softmax(operator: Operator) -> Layer:
@@ -23,12 +25,14 @@ def lower_softmax(operator: Operator) -> Layer:
         raise operator.malformed("its output should have the scale 1/256 and the zero point -128")
     if depth >= _MAXIMUM_SOFTMAX_CLASSES:
         raise operator.unsupported(f"it has {depth} classes; fewer than 4096 are supported", "Use fewer classes")
+    exponentials = tables.softmax_exponentials(source.scale, float(operator.options.get("Beta", 0.0)))
+    terms = int(np.count_nonzero(exponentials >= _SMALLEST_EXPONENTIAL))
     return Layer(
         kernel="el_softmax",
         inputs=(source,),
         output=operator.output,
-        fields={"rows": source.size // depth, "depth": depth},
-        arrays={"exponentials": tables.softmax_exponentials(source.scale, float(operator.options.get("Beta", 0.0)))},
+        fields={"rows": source.size // depth, "depth": depth, "terms": terms},
+        arrays={"exponentials": exponentials[:terms]},
     )
 
 
