@@ -1,12 +1,11 @@
 """Small ONNX models, and what onnxruntime and the converter make of them."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -65,11 +64,3 @@ def assert_converts(model: onnx.ModelProto, x: npt.NDArray[np.float32], *, chann
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     return [operation.type for operation in concrete.graph.get_operations()]
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(11)
-
-
-Check = Callable[..., list[str]]

@@ -109,7 +109,7 @@ def test_convolution_in_one_dimension(
     *, size: int, kernel: int, stride: int, before: int, after: int, dilation: int, groups: int, bias: bool
 ) -> None:
     if stride > 1 and dilation > 1:
-        dilation = 1  # TensorFlow's processor kernels have no such gradient-free form to compare with
+        dilation = 1  # TensorFlow on a processor computes no stride together with a dilation
     weights = {"w": normal(8, 4 // groups, kernel), "b": normal(8)}
     node = helper.make_node(
         "Conv",
