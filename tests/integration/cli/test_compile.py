@@ -54,6 +54,12 @@ def _input_bytes(model: Path) -> int:
     return generate(model.read_bytes()).input_bytes
 
 
+def test_litert_numerics_are_compared_with_litert(tmp_path: Path) -> None:
+    report = _compiled(MODELS / "cnn_1d.tflite", tmp_path / "out", "--numerics", "litert")
+    assert (report["numerics"], report["mismatches"]) == ("litert", 0)
+    assert report["inputs"] > 0
+
+
 def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     for out in (first, second):

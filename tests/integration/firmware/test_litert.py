@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from services.artifact_builder.codegen import generate
 from services.artifact_builder.firmware.compiling import Toolchain
 from shared.boards import image_board
+from shared.emulation.on_qemu import boot_qemu
 from shared.emulation.on_unicorn import boot_unicorn
 from shared.events.lab import Numerics
 
@@ -87,6 +88,20 @@ def test_gcc_matches(board: str, models: Path, make_image: Images, litert: Refer
     model = (models / "cnn_1d.tflite").read_bytes()
     rows = _litert_inputs(model, 5)
     assert _outputs(make_image, model, rows, board, gcc) == litert(model, rows)
+
+
+@pytest.mark.parametrize("board", ["cortex-m4", "cortex-m33"])
+@pytest.mark.usefixtures("qemu")
+def test_the_fpu_of_another_emulator_rounds_alike(
+    board: str, models: Path, make_image: Images, litert: Reference
+) -> None:
+    model = (models / "cnn_1d.tflite").read_bytes()
+    rows = _litert_inputs(model, 5)
+    process = boot_qemu(make_image(generate(model, Numerics.LITERT), board), image_board(board))
+    try:
+        assert [process.infer(row.tobytes()).output for row in rows] == litert(model, rows)
+    finally:
+        process.close()
 
 
 @pytest.mark.parametrize("name", ["kws_ref_model", "vww_96_int8", "pretrainedResnet_quant"])
