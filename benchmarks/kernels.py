@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.artifact_builder.codegen import generate
-from services.artifact_builder.firmware.compiling import Optimisation, Toolchain, compile_firmware
+from services.artifact_builder.firmware.compiling import DoesNotFitError, Optimisation, Toolchain, compile_firmware
 from services.artifact_builder.firmware.signing import generate_key, sign_image
 from shared.boards import Core, image_board, image_boards
 from shared.emulation.on_unicorn import boot_unicorn
@@ -125,8 +125,11 @@ def main() -> int:
         for board in sorted({case.board for case in cases}):
             _compile(models["cnn_1d"], Case("cnn_1d", board), place)
         with ProcessPoolExecutor(os.cpu_count()) as pool:
-            rows = list(pool.map(_measure, cases, [models[case.model] for case in cases], [place] * len(cases)))
+            found = list(pool.map(_measure, cases, [models[case.model] for case in cases], [place] * len(cases)))
         warm_s = _warm_build_s(models["kws01"], place) if "kws01" in models else None
+    rows = [row for row in found if isinstance(row, Row)]
+    for reason in sorted({reason for reason in found if isinstance(reason, str)}):
+        print(reason, file=sys.stderr)
     _show(rows, warm_s, as_json=options.json)
     wrong = [row.case for row in rows if not row.exact]
     for case in wrong:
@@ -177,8 +180,12 @@ def _compile(path: Path, case: Case, place: Workplace) -> tuple[Any, Any]:
         )
 
 
-def _measure(case: Case, path: Path, place: Workplace) -> Row:
-    model, firmware = _compile(path, case, place)
+def _measure(case: Case, path: Path, place: Workplace) -> Row | str:
+    """Return what was measured, or why the board cannot hold the model."""
+    try:
+        model, firmware = _compile(path, case, place)
+    except DoesNotFitError as error:
+        return f"{case.model}: {error}"
     data = path.read_bytes()
     board = image_board(case.board)
     image = sign_image(firmware.binary, board, version="1.0.0", model_digest=_digest(data), key=place.key)
