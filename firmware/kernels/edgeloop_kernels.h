@@ -220,6 +220,53 @@ struct el_softmax {
 };
 void el_softmax(const struct el_softmax *layer, const int8_t *input, int8_t *output);
 
+/* The convolution that `window` describes, from the output to the input, backwards. Weights are OHWI; `bias` is plain. */
+struct el_transpose_conv2d {
+    struct el_shape input;
+    struct el_shape output;
+    struct el_window window;
+    int32_t input_zero_point;
+    const int8_t *weights;
+    const int32_t *bias;
+    struct el_requantisation requantisation;
+};
+void el_transpose_conv2d(const struct el_transpose_conv2d *layer, const int8_t *input, int8_t *output);
+
+/* A real factor as multiplier / 2^31 * 2^shift. */
+struct el_factor {
+    int32_t multiplier;
+    int32_t shift;
+};
+
+/* A gate's weights are units x depth and units x units; its biases hold -zero_point * sum(weights). */
+struct el_lstm_gate {
+    struct el_factor input;
+    struct el_factor recurrent;
+    const int8_t *input_weights;
+    const int32_t *input_bias;
+    const int8_t *recurrent_weights;
+    const int32_t *recurrent_bias;
+};
+
+/* `hidden` is the last output, `cell` an int16 for every unit; both are kept for the next inference. */
+struct el_lstm {
+    int32_t steps;
+    int32_t depth;
+    int32_t units;
+    struct el_factor forget_cell;
+    struct el_factor input_cell;
+    struct el_factor hidden;
+    int32_t hidden_zero_point;
+    int32_t cell_exponent;
+    int32_t cell_clip;
+    struct el_lstm_gate input_gate;
+    struct el_lstm_gate forget_gate;
+    struct el_lstm_gate cell_gate;
+    struct el_lstm_gate output_gate;
+    const uint16_t *sigmoid;
+};
+void el_lstm(const struct el_lstm *layer, const int8_t *input, int8_t *output, int8_t *hidden, int8_t *cell);
+
 /* A slope that is a tensor, for values below zero. The slope is repeated like an operand. */
 struct el_prelu {
     int32_t size;

@@ -315,7 +315,8 @@ def _with_arrays(layer: Layer, name: str, suffix: str, constants: Constants) -> 
             nested = inner.get(step)
             inner[step] = dict(nested) if isinstance(nested, Mapping) else {}
             inner = inner[step]  # type: ignore[assignment] # just made a dict
-        inner[last] = constants.name_of(f"{name}{suffix}_{last}", values)
+        known_as = member.removeprefix("requantisation.").replace(".", "_")
+        inner[last] = constants.name_of(f"{name}{suffix}_{known_as}", values)
     return fields
 
 

@@ -24,13 +24,16 @@ from services.artifact_builder.codegen.movement import (
     lower_space_to_depth,
     lower_split,
     lower_strided_slice,
+    lower_tile,
     lower_transpose,
     lower_unpack,
 )
 from services.artifact_builder.codegen.quantisation import activation_tensor
+from services.artifact_builder.codegen.recurrent import lower_lstm
 from services.artifact_builder.codegen.reductions import lower_arg_extremum, lower_reduction
 from services.artifact_builder.codegen.resizing import lower_pad, lower_resize_nearest
 from services.artifact_builder.codegen.state import STATE_OPERATORS
+from services.artifact_builder.codegen.transposed import lower_transpose_conv
 from shared.events.lab import Numerics
 
 ALIASES = frozenset({"RESHAPE", "EXPAND_DIMS", "SQUEEZE"})
@@ -87,6 +90,7 @@ def _lower_alias(operator: Operator) -> Lowered:
 _INT8_LAYERS_BY_FAMILY: Mapping[str, Callable[[Operator, Numerics], Layer]] = {
     "CONV_2D": lower_conv_2d,
     "DEPTHWISE_CONV_2D": lower_depthwise_conv_2d,
+    "TRANSPOSE_CONV": lower_transpose_conv,
     "FULLY_CONNECTED": lower_fully_connected,
     "AVERAGE_POOL_2D": lower_pool_2d,
     "MAX_POOL_2D": lower_pool_2d,
@@ -111,6 +115,7 @@ _BY_FAMILY: Mapping[str, Callable[[Operator, Numerics], Lowered]] = {
     "SUB": lower_addition,
     "MUL": lower_multiplication,
     "QUANTIZE": lower_quantise,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": lower_lstm,
 }
 
 _LOWERINGS: Mapping[str, Callable[[Operator], Lowered]] = {
@@ -132,6 +137,7 @@ _LOWERINGS: Mapping[str, Callable[[Operator], Lowered]] = {
     "SPACE_TO_DEPTH": lower_space_to_depth,
     "DEPTH_TO_SPACE": lower_space_to_depth,
     "MIRROR_PAD": lower_mirror_pad,
+    "TILE": lower_tile,
 }
 
 _SEVERAL_OUTPUTS = frozenset({"SPLIT", "SPLIT_V", "UNPACK"})

@@ -272,6 +272,18 @@ def lower_broadcast(operator: Operator) -> Lowered:
     return take(operator, source, repeated(operator, source, output.shape), output)
 
 
+def lower_tile(operator: Operator) -> Lowered:
+    """Lower TILE: the whole tensor is repeated along every axis."""
+    source, output = operator.input(0), operator.output
+    times = constant_integers(operator, 1, "multiples")
+    if len(times) != len(source.shape) or any(time < 1 for time in times):
+        raise operator.malformed(f"its multiples {list(times)} do not fit {source.label}")
+    region = _all_of(source)
+    extents = [extent for pair in zip(times, region.extents, strict=True) for extent in pair]
+    strides = [stride for own in region.strides for stride in (0, own)]
+    return take(operator, source, Region(0, tuple(extents), tuple(strides)), output)
+
+
 def repeated(operator: Operator, source: Tensor, shape: tuple[int, ...]) -> Region:
     """Return how a tensor is read so that it fills a larger shape by NumPy's rules of broadcasting."""
     region = _all_of(source)

@@ -305,7 +305,9 @@ def _variable_tensors(operators: Iterable[Operator]) -> Iterable[Variable]:
     for operator in operators:
         for tensor in operator.inputs:
             if tensor is not None and tensor.is_variable and tensor.data is None:
-                found.setdefault(tensor.index, Variable(tensor))
+                found.setdefault(
+                    tensor.index, Variable(tensor, fill=tensor.zero_points[0] if tensor.zero_points else 0)
+                )
     return found.values()
 
 

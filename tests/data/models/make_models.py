@@ -5,6 +5,7 @@ Weights are random (seeded), because code generation is tested on arithmetic, no
 """
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -92,10 +93,56 @@ def grouped_2d() -> keras.Model:
 
 
 def transposed() -> keras.Model:
-    """Use an operator that the generator does not support."""
+    """Use transposed convolutions with both paddings, as decoders do."""
     inputs = keras.Input((6, 6, 2))
     x = layers.Conv2D(2, 3, padding="same")(inputs)
-    return keras.Model(inputs, layers.Conv2DTranspose(2, 3, strides=2)(x))
+    x = layers.Conv2DTranspose(5, 3, strides=2, padding="same", activation="relu")(x)
+    return keras.Model(inputs, layers.Conv2DTranspose(2, (2, 3), strides=(1, 2))(x))
+
+
+def branches_2d() -> keras.Model:
+    """Use branches that join along channels, squeeze and excitation, and what mobile networks use as activations."""
+    inputs = keras.Input((8, 6, 4))
+    x = layers.Conv2D(8, 3, padding="same")(inputs)
+    x = layers.Activation("hard_swish")(x)
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = layers.Conv2D(8, 1, activation="sigmoid")(layers.Conv2D(3, 1, activation="relu")(gate))
+    x = layers.Multiply()([x, gate])
+    y = layers.PReLU(shared_axes=[1, 2])(layers.Conv2D(4, 1)(x))
+    z = layers.LeakyReLU(negative_slope=0.2)(layers.DepthwiseConv2D(3, padding="same")(x))
+    x = layers.Concatenate()([y, z, inputs])
+    x = layers.Resizing(8, 6, interpolation="nearest")(layers.MaxPooling2D(2)(x))
+    x = layers.Maximum()([x, layers.Conv2D(16, 1)(x)])
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.GlobalMaxPooling2D()(x)))
+
+
+def lstm() -> keras.Model:
+    """Use an LSTM as it has to be exported: unrolled."""
+    inputs = keras.Input((4, 3))
+    return keras.Model(inputs, layers.Dense(2)(layers.LSTM(5, unroll=True)(inputs)))
+
+
+def gru() -> keras.Model:
+    """Use a GRU, unrolled."""
+    inputs = keras.Input((3, 3))
+    return keras.Model(inputs, layers.Dense(2)(layers.GRU(4, unroll=True)(inputs)))
+
+
+def two_inputs() -> keras.Model:
+    """Take a window and features of another size, and give two answers."""
+    window, features = keras.Input((20, 3)), keras.Input((5,))
+    x = layers.Concatenate()([layers.GlobalAveragePooling1D()(layers.Conv1D(6, 3)(window)), features])
+    return keras.Model([window, features], [layers.Dense(3, activation="softmax")(x), layers.Dense(2)(x)])
+
+
+def autoencoder() -> keras.Model:
+    """Use the shape of MLPerf Tiny's anomaly detector, an eighth as wide."""
+    inputs = keras.Input((80,))
+    x = inputs
+    for units in (16, 16, 1, 16, 16):
+        x = layers.Dense(units, use_bias=False)(x)
+        x = layers.ReLU()(layers.BatchNormalization()(x))
+    return keras.Model(inputs, layers.Dense(80)(x))
 
 
 MODELS: tuple[Callable[[], keras.Model], ...] = (
@@ -106,7 +153,14 @@ MODELS: tuple[Callable[[], keras.Model], ...] = (
     dense,
     grouped_2d,
     transposed,
+    branches_2d,
+    lstm,
+    gru,
+    two_inputs,
+    autoencoder,
 )
+FLOAT_EDGES = cnn_1d
+"""This one is written with float32 inputs and outputs too."""
 
 
 def _randomise(model: keras.Model, rng: np.random.Generator) -> None:
@@ -120,32 +174,37 @@ def _randomise(model: keras.Model, rng: np.random.Generator) -> None:
             weight.assign(values.astype(np.float32))
 
 
-def _int8(model: keras.Model, rng: np.random.Generator, *, batch: int | None) -> bytes:
+def _int8(model: keras.Model, rng: np.random.Generator, *, batch: int | None, edges: tf.DType = tf.int8) -> bytes:
     def representative() -> Iterator[list[np.ndarray]]:
         for _ in range(100):
-            yield [rng.normal(0, 1, (1, *model.input_shape[1:])).astype(np.float32)]
+            rows = [rng.normal(0, 1, (1, *entry.shape[1:])).astype(np.float32) for entry in model.inputs]
+            yield rows[::-1]  # the converter has the inputs of a function with several the other way round
+
+    signature = [tf.TensorSpec((batch, *entry.shape[1:]), tf.float32) for entry in model.inputs]
 
     with tempfile.TemporaryDirectory() as folder:
         archive = keras.export.ExportArchive()
         archive.track(model)
         archive.add_endpoint(
             name="serve",
-            fn=lambda x: model(x, training=False),
-            input_signature=[tf.TensorSpec((batch, *model.input_shape[1:]), tf.float32)],
+            fn=lambda *x: model(x if len(x) > 1 else x[0], training=False),
+            input_signature=signature,
         )
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = representative
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
+        converter.inference_input_type = edges
+        converter.inference_output_type = edges
         return bytes(converter.convert())
 
 
 def main() -> None:
-    """Write one .tflite a model, with the batch fixed to 1, and one with a free batch."""
+    """Write one .tflite a model, with the batch fixed to 1, and one with a free batch; or only those that are named."""
     for make in MODELS:
+        if sys.argv[1:] and make.__name__ not in sys.argv[1:]:
+            continue
         keras.utils.set_random_seed(SEED)
         rng = np.random.default_rng(SEED)
         model = make()
@@ -153,6 +212,8 @@ def main() -> None:
         (HERE / f"{make.__name__}.tflite").write_bytes(_int8(model, rng, batch=1))
         if make is dense:
             (HERE / "free_batch.tflite").write_bytes(_int8(cnn_1d(), rng, batch=None))
+        if make is FLOAT_EDGES:
+            (HERE / "float_edges.tflite").write_bytes(_int8(model, rng, batch=1, edges=tf.float32))
 
 
 if __name__ == "__main__":

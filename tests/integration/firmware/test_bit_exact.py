@@ -28,7 +28,11 @@ def _inputs(model: bytes, rows: int) -> NDArray[np.int8]:
 
 
 @pytest.mark.parametrize(
-    "name", ["cnn_1d", "separable_1d", "residual_2d", "dilated_1d", "dense", "grouped_2d", "free_batch"]
+    "name",
+    [
+        *("cnn_1d", "separable_1d", "residual_2d", "dilated_1d", "dense", "grouped_2d", "free_batch"),
+        *("transposed", "branches_2d", "lstm", "gru", "autoencoder"),
+    ],
 )
 def test_every_kind_of_layer_matches_on_unicorn(name: str, models: Path, make_image: Images, tflm: Reference) -> None:
     model = (models / f"{name}.tflite").read_bytes()

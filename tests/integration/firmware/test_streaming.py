@@ -76,6 +76,40 @@ def accumulator() -> bytes:
     return model.pack()
 
 
+def lstm(*, clip: float = 0.0, cell_power: int = -11, time_major: bool = False) -> bytes:
+    """Run an LSTM of 7 units over 5 steps of 6 values."""
+    model, rng = Model(), np.random.default_rng(11)
+    graph = model.main
+    steps, depth, units = 5, 6, 7
+    source = graph.input((steps, 1, depth) if time_major else (1, steps, depth), 0.05, 4)
+    scales = rng.uniform(0.01, 0.03, 8).astype(np.float32)
+    weights = [
+        graph.constant(rng.integers(-127, 128, (units, depth if n < 4 else units)).astype(np.int8), float(scales[n]))
+        for n in range(8)
+    ]
+    biases = [
+        graph.constant(rng.integers(-900, 900, units).astype(np.int32), float(np.float32(0.05) * scales[n]))
+        for n in range(4)
+    ]
+    hidden = graph.tensor((1, units), 1 / 128, -3, variable=True, name="hidden")
+    cell = graph.tensor((1, units), 2.0**cell_power, 0, dtype=np.int16, variable=True, name="cell")
+    output = graph.tensor((steps, 1, units) if time_major else (1, steps, units), 1 / 128, -3)
+    absent = -1
+    inputs = [source, *weights, *[absent] * 3, *biases, absent, absent, hidden, cell, *[absent] * 4]
+    graph.operator(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        inputs,
+        [output],
+        "UnidirectionalSequenceLSTM",
+        version=3,
+        fusedActivationFunction=4,
+        cellClip=clip,
+        timeMajor=time_major,
+    )
+    graph.outputs.append(output)
+    return model.pack()
+
+
 def _compare(model: bytes, board: DutBoard, interpreter: Any, steps: int, rng: np.random.Generator) -> int:
     """Return how many different outputs there were."""
     generated = generate(model)
@@ -97,6 +131,9 @@ _MODELS = {
     "a ring of zeros": ring_buffer(initial=False),
     "a ring that begins full": ring_buffer(initial=True),
     "an accumulator": accumulator(),
+    "an LSTM": lstm(),
+    "an LSTM with a clipped, coarse cell": lstm(clip=1.5, cell_power=-12),
+    "an LSTM with time first and a wide cell": lstm(cell_power=-14, time_major=True),
 }
 
 

@@ -6,13 +6,15 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError, generate
+from tests.tflite_models import Model
 
 _MODELS = Path(__file__).parents[2] / "data" / "models"
 _MLPERF = Path(__file__).parents[4] / "shared" / "data" / "mlperf_tiny" / "models"
-_SUPPORTED = sorted(path.stem for path in _MODELS.glob("*.tflite") if path.stem != "transposed")
+_SUPPORTED = sorted(path.stem for path in _MODELS.glob("*.tflite"))
 _FUZZED_MODELS = ("cnn_1d", "dilated_1d", "dense", "grouped_2d")
 _MUTATIONS_PER_MODEL = 150
 
@@ -60,13 +62,56 @@ def test_a_free_batch_costs_nothing_more_than_a_batch_of_one() -> None:
 
 
 def test_an_unsupported_operator_is_named_with_its_tensor_and_what_to_do() -> None:
+    model = Model()
+    graph = model.main
+    graph.outputs.append(graph.tensor((1, 4), 0.1, name="running_total"))
+    graph.operator("CUMSUM", [graph.input((1, 4)), graph.constant(np.int32(1))], graph.outputs, "Cumsum", version=1)
     with pytest.raises(UnsupportedModelError) as caught:
-        generate(_read("transposed"))
+        generate(model.pack())
     message = str(caught.value)
-    assert "operator 1, TRANSPOSE_CONV version 3" in message
-    assert "tensor 7 (StatefulPartitionedCall_1:0)" in message
+    assert "operator 0, CUMSUM version 1" in message
+    assert "tensor 0 (running_total)" in message
     assert "supported are ABS, ADD, " in message
     assert "Replace the layer" in message
+
+
+def test_several_inputs_and_outputs_are_described_where_they_lie() -> None:
+    model = generate(_read("two_inputs"))
+    assert [(end.shape, end.offset_bytes) for end in model.inputs] == [((1, 5), 0), ((1, 20, 3), 8)]
+    assert model.input_bytes == 8 + 60
+    assert len(model.outputs) == 2
+    assert "MODEL_INPUT_BYTES 68u" in model.sources["model.h"]
+    assert " * 8: int8 1x20x3, " in model.sources["model.h"]
+
+
+def test_a_float_interface_is_called_one() -> None:
+    model = generate(_read("float_edges"))
+    assert [(end.type, end.quantisation) for end in (*model.inputs, *model.outputs)] == [("float32", None)] * 2
+    assert (model.input_bytes, model.output_bytes) == (4 * 600, 4 * 7)
+    assert "inputs=float32@0 outputs=float32@0" in model.sources["model.h"]
+
+
+def test_joining_and_cutting_cost_nothing_where_bytes_stay_in_order() -> None:
+    model = Model()
+    graph = model.main
+    halves = []
+    for _ in range(2):
+        halves.append(graph.tensor((1, 2, 4), 0.1))
+        graph.operator("RELU", [graph.input((1, 2, 4))], halves[-1:])
+    joined, cut = graph.tensor((1, 4, 4), 0.1), [graph.tensor((1, 1, 4), 0.1) for _ in range(4)]
+    graph.operator("CONCATENATION", halves, [joined], "Concatenation", axis=1)
+    graph.operator("SPLIT", [graph.constant(np.int32(1)), joined], cut, "Split", numSplits=4)
+    graph.outputs.append(graph.tensor((1, 1, 4), 0.2))
+    graph.operator("ADD", cut[1:3], graph.outputs, "Add")
+    generated = generate(model.pack())
+    assert generated.operators == ("ADD", "RELU")
+    assert generated.layers == 3
+
+
+def test_weights_that_several_layers_share_are_stored_once() -> None:
+    model = generate(_read("lstm"))
+    names = re.findall(r"^const int8_t (\w+_weights)\[", model.sources["weights.c"], re.MULTILINE)
+    assert len(names) < model.sources["model.c"].count("el_fully_connected(")
 
 
 @pytest.mark.parametrize("data", [b"", b"TFL3", b"\0" * 100, b"\x08\0\0\0TFL3", b"PK\3\4" + b"x" * 100])
