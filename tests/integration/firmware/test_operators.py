@@ -326,7 +326,7 @@ def _values(entry: ModelTensor, row: int, rng: np.random.Generator) -> NDArray[A
 
 
 def _compare(
-    data: bytes, names: Sequence[str], core: str, numerics: Numerics, make_image: Images, reference: Run
+    data: bytes, names: Sequence[str], reference: Run, make_image: Images, *, core: str, numerics: Numerics
 ) -> None:
     """Compare all outputs of a model; `names` are what messages call them."""
     generated = generate(data, numerics)
@@ -359,7 +359,7 @@ def test_operators_match(group: str, core: str, numerics: Numerics, make_image: 
         names.extend([name] * len(outputs))
     data = model.pack()
     reference = _litert(data) if numerics is Numerics.LITERT else _tflm(data, len(names))
-    _compare(data, names, core, numerics, make_image, reference)
+    _compare(data, names, reference, make_image, core=core, numerics=numerics)
 
 
 @pytest.mark.parametrize(("name", "outputs"), [("two_inputs", 2), ("float_edges", 1)])
@@ -368,7 +368,7 @@ def test_models_with_other_ends_than_one_int8_tensor_match(
 ) -> None:
     data = (models / f"{name}.tflite").read_bytes()
     names = [f"output {number}" for number in range(outputs)]
-    _compare(data, names, "cortex-m4", Numerics.TFLM, make_image, _tflm(data, outputs))
+    _compare(data, names, _tflm(data, outputs), make_image, core="cortex-m4", numerics=Numerics.TFLM)
 
 
 def test_tiles_match_litert_because_tflm_has_no_such_operator(make_image: Images) -> None:
@@ -378,4 +378,4 @@ def test_tiles_match_litert_because_tflm_has_no_such_operator(make_image: Images
     model.main.operator("TILE", [source, multiples], [made], "Tile")
     model.main.outputs.append(made)
     data = model.pack()
-    _compare(data, ["tile"], "cortex-m4", Numerics.TFLM, make_image, _litert(data))
+    _compare(data, ["tile"], _litert(data), make_image, core="cortex-m4", numerics=Numerics.TFLM)
