@@ -125,6 +125,6 @@ def test_a_damaged_image_does_not_boot(models: Path, make_image: Images) -> None
 
 def test_an_image_larger_than_the_slot_does_not_boot(models: Path, make_image: Images) -> None:
     image = make_image((models / "dense.tflite").read_bytes())
-    board = image_board("cortex-m4").model_copy(update={"flash_bytes": 4096})
+    board = image_board("cortex-m4").model_copy(update={"slot_bytes": 4096})
     with pytest.raises(EmulationError, match=re.escape("the slot of cortex-m4 4,096")):
         boot_unicorn(image, board)
