@@ -47,7 +47,8 @@ def plan_arena(lifetimes: Sequence[Lifetime]) -> Plan:
     """Place tensors so that no two that live at once overlap.
 
     A chain of layers takes turns at both ends of the arena, which is optimal. Otherwise several plans are made, because
-    no order is best for every network; the third is TFLM's, whose arena is therefore never exceeded.
+    no order is best for every network. The last is TFLM's: by size in steps of 16 bytes, of equal ones the last first,
+    each into the first gap; with tensors in the model's order its arena is therefore never exceeded.
     """
     chain = _both_ends(lifetimes)
     if chain is not None:
@@ -55,10 +56,12 @@ def plan_arena(lifetimes: Sequence[Lifetime]) -> Plan:
     every = range(len(lifetimes))
     by_size = sorted(every, key=lambda i: (-lifetimes[i].size_bytes, lifetimes[i].first, i))
     by_step = sorted(every, key=lambda i: (lifetimes[i].first, -lifetimes[i].size_bytes, i))
-    as_tflm = sorted(every, key=lambda i: (-aligned(lifetimes[i].size_bytes, TFLM_ALIGNMENT_BYTES), i))
+    backwards = sorted(every, key=lambda i: (-lifetimes[i].size_bytes, -lifetimes[i].first, -i))
+    as_tflm = sorted(every, key=lambda i: (-aligned(lifetimes[i].size_bytes, TFLM_ALIGNMENT_BYTES), -i))
     plans = (
         _place(lifetimes, by_size, _best_gap),
         _place(lifetimes, by_step, _best_gap),
+        _place(lifetimes, backwards, _best_gap),
         _place(lifetimes, as_tflm, _first_gap, TFLM_ALIGNMENT_BYTES),
     )
     return min(plans, key=lambda plan: plan.arena_bytes)

@@ -235,13 +235,14 @@ class _Composer:
                 for tensor in (*layer.inputs, layer.output):
                     use(tensor, number)
         use(result, len(self._steps))
-        plan = plan_arena(list(lives.values()))
+        order = sorted(lives)  # as in the model: what TFLM's plan depends on where tensors are of one size
+        plan = plan_arena([lives[index] for index in order])
         if plan.arena_bytes > _MAXIMUM_ARENA_BYTES:
             raise UnsupportedModelError(
                 f"the model needs {plan.arena_bytes} bytes for its activations; no board has more than "
                 f"{_MAXIMUM_ARENA_BYTES}. Make its inputs or layers smaller"
             )
-        return plan, list(lives)
+        return plan, order
 
     def _places(self, plan: Plan, planned: Sequence[int], states: Iterable[Variable]) -> dict[int, Place]:
         owners = {variable.tensor.index: Place(variable, 0) for variable in states}
