@@ -11,6 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from edgeloop.runs import Outcome, RolloutStage, Run, Stage
+from shared.events.lab import Numerics
 
 _MARKS: Final = {
     Outcome.PENDING: ("·", "dim"),
@@ -19,6 +20,7 @@ _MARKS: Final = {
     Outcome.FAILED: ("✘", "bold red"),
     Outcome.SUPERSEDED: ("⤼", "yellow"),
 }
+_RUNTIMES: Final = {Numerics.TFLM: "TFLM", Numerics.LITERT: "LiteRT"}
 _SANDBOXES: Final = {
     "container": "its code ran in a container",
     "bubblewrap": "its code ran in a bubblewrap sandbox",
@@ -105,7 +107,9 @@ def _build_details(run: Run) -> Iterable[RenderableType]:
 def _lab_details(run: Run) -> Iterable[RenderableType]:
     for board in run.boards:
         counted = f"{board.instructions:,} instructions, accuracy {board.accuracy:.3f}"
-        yield Text(f"{board.board}: {counted}, {board.parity} with TFLM on {board.inputs} inputs", "dim")
+        yield Text(
+            f"{board.board}: {counted}, {board.parity} with {_RUNTIMES[board.numerics]} on {board.inputs} inputs", "dim"
+        )
 
 
 def _rollout_details(run: Run) -> Iterable[RenderableType]:

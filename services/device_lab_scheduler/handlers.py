@@ -18,7 +18,7 @@ from shared.events import Event
 from shared.events.lab import CandidateAccepted, CandidateRefused, RunStaging
 from shared.events.validation import DataRejected, DataValidated, ModelRejected, ModelValidated
 from shared.inference import ReferenceMissingError
-from shared.inference.tflm import tflm_outputs
+from shared.inference.reference import reference_outputs
 from shared.releases.datasets import read_dataset
 from shared.releases.gates import not_passed
 from shared.releases.histograms import quantise
@@ -138,7 +138,8 @@ def _rejection(validator: Validator, said: DataRejected | ModelRejected) -> Verd
 async def _jobs(release: Release, blobs: Blobs) -> list[BoardJob]:
     test = read_dataset(await blobs.get(release.datasets.test.digest), name="test")
     inputs = quantise(test.x, release.model.input)
-    expected = await asyncio.to_thread(tflm_outputs, await blobs.get(release.model.int8.digest), inputs)
+    model = await blobs.get(release.model.int8.digest)
+    expected = await asyncio.to_thread(reference_outputs, release.manifest.model.numerics, model, inputs)
     return [
         BoardJob(
             image=await blobs.get(firmware.image.digest),
@@ -161,4 +162,5 @@ def _expectation(release: Release, firmware: Firmware) -> Expectation:
         golden_output=release.golden.output,
         flash_bytes=firmware.flash_bytes,
         static_ram_bytes=firmware.ram_bytes,
+        numerics=release.manifest.model.numerics,
     )

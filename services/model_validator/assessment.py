@@ -8,7 +8,7 @@ from shared.boards import Board, ImageBoard, board_named
 from shared.events import Check, CheckOutcome
 from shared.inference import InferenceError
 from shared.inference.litert import litert_float_outputs
-from shared.inference.tflm import tflm_outputs
+from shared.inference.reference import reference_outputs
 from shared.releases.datasets import Dataset, DatasetError, read_dataset
 from shared.releases.histograms import quantise
 from shared.releases.manifest import Budget
@@ -42,11 +42,13 @@ def _answers(release: Release, test: Dataset, int8: bytes, float32: bytes | None
     usable = np.isfinite(test.x).all(axis=tuple(range(1, test.x.ndim)))
     x: npt.NDArray[np.float32] = test.x[usable]
     golden = np.frombuffer(release.golden.input, dtype=np.int8)[None]
+    numerics = release.manifest.model.numerics
     return Answers(
         labels=test.y[usable],
-        int8=tflm_outputs(int8, quantise(x, release.model.input)),
+        int8=reference_outputs(numerics, int8, quantise(x, release.model.input)),
         float32=None if float32 is None else litert_float_outputs(float32, x),
-        golden=tflm_outputs(int8, golden).tobytes(),
+        golden=reference_outputs(numerics, int8, golden).tobytes(),
+        numerics=numerics,
     )
 
 

@@ -24,15 +24,17 @@ class Answers:
 
     Attributes:
         labels: Class index of each row, shape (rows,).
-        int8: TFLM's output tensors, shape (rows, classes).
+        int8: The output tensors of the reference runtime of `numerics`, shape (rows, classes).
         float32: LiteRT's output tensors, shape (rows, classes); None when the model was int8 from the start.
-        golden: TFLM's output to the golden vector's input.
+        golden: Its output to the golden vector's input.
+        numerics: Whose bits the firmware gives.
     """
 
     labels: npt.NDArray[np.int64]
     int8: npt.NDArray[np.int8]
     float32: npt.NDArray[np.float32] | None
     golden: bytes
+    numerics: Numerics = Numerics.TFLM
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def int8_accuracy(answers: Answers, gates: Gates) -> Check:
     return Check(
         name="int8-accuracy",
         outcome=outcome(reached, rows=rows),
-        observed=f"{accuracy:.4f} ({correct} of {rows}; 95 % interval {low:.4f} to {high:.4f}; {Numerics.TFLM})",
+        observed=f"{accuracy:.4f} ({correct} of {rows}; 95 % interval {low:.4f} to {high:.4f}; {answers.numerics})",
         allowed=f"at least {gates.accuracy:g} (gates.accuracy)",
         detail="" if reached else "train longer or on more people, or lower gates.accuracy in edgeloop.yaml",
     )
@@ -136,7 +138,7 @@ def accuracy_loss(answers: Answers, reference: npt.NDArray[np.float32], gates: G
     return Check(
         name="accuracy-loss",
         outcome=outcome(reached, rows=rows),
-        observed=f"{float32 - int8:.4f} ({Numerics.LITERT} float32 {float32:.4f}, {Numerics.TFLM} int8 {int8:.4f})",
+        observed=f"{float32 - int8:.4f} ({Numerics.LITERT} float32 {float32:.4f}, {answers.numerics} int8 {int8:.4f})",
         allowed=f"at most {gates.accuracy_loss:g} (gates.accuracy_loss)",
         detail="" if reached else "look at the input's range: outliers stretch the scale; then train with quantisation",
     )
@@ -151,7 +153,7 @@ def agreement(answers: Answers, reference: npt.NDArray[np.float32], gates: Gates
     return Check(
         name="int8-float32-agreement",
         outcome=outcome(reached, rows=rows),
-        observed=f"{share:.4f} ({equal} of {rows} equal answers, {Numerics.TFLM} against {Numerics.LITERT})",
+        observed=f"{share:.4f} ({equal} of {rows} equal answers, {answers.numerics} against {Numerics.LITERT})",
         allowed=f"at least {gates.agreement:g} (gates.agreement)",
         detail=""
         if reached
@@ -166,8 +168,8 @@ def golden_vector(answers: Answers, promised: bytes) -> Check:
         name="golden-vector",
         outcome=outcome(same),
         observed=answers.golden.hex(),
-        allowed=f"{promised.hex()}, bit by bit ({Numerics.TFLM})",
-        detail="" if same else "builder and validator run different versions of tflite-micro: install the pinned one",
+        allowed=f"{promised.hex()}, bit by bit ({answers.numerics})",
+        detail="" if same else "builder and validator run different versions of the reference: install the pinned one",
     )
 
 

@@ -73,6 +73,7 @@ class Expectation:
     golden_output: bytes
     flash_bytes: int
     static_ram_bytes: int
+    numerics: Numerics = Numerics.TFLM
 
 
 def judge_candidate(
@@ -95,7 +96,7 @@ def judge_board(run: BoardRun, expected: Expectation) -> tuple[Check, ...]:
         _ran_to_the_end(run),
         _model(run, expected),
         _golden(run, expected),
-        _parity(run),
+        _parity(run, expected),
         _accuracy(run, expected),
         _stack(run, expected),
         _ram(run, expected),
@@ -128,7 +129,7 @@ def measured(run: BoardRun, expected: Expectation) -> BoardResult:
         inputs=run.inputs,
         mismatches=run.mismatches,
         parity=Parity.DIFFERS if run.mismatches else Parity.BIT_EXACT,
-        numerics=Numerics.TFLM,
+        numerics=expected.numerics,
         seconds=round(run.seconds, 3),
     )
 
@@ -169,12 +170,12 @@ def _golden(run: BoardRun, expected: Expectation) -> Check:
     )
 
 
-def _parity(run: BoardRun) -> Check:
+def _parity(run: BoardRun, expected: Expectation) -> Check:
     first = run.first_mismatch
     return Check(
         name=f"parity-{run.board}",
         outcome=outcome(run.mismatches == 0, rows=run.inputs),
-        observed=f"{run.mismatches} of {run.inputs} output vectors differ from {Numerics.TFLM}",
+        observed=f"{run.mismatches} of {run.inputs} output vectors differ from {expected.numerics}",
         allowed="0, bit by bit",
         detail=f"test row {first.row}: {first.found} instead of {first.expected}; compare the layers of this row"
         if first

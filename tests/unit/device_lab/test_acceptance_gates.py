@@ -14,7 +14,7 @@ from services.device_lab_scheduler.domain.acceptance import (
 )
 from shared.boards import image_board
 from shared.events import CheckOutcome
-from shared.events.lab import CandidateAccepted, CandidateRefused, Parity
+from shared.events.lab import CandidateAccepted, CandidateRefused, Numerics, Parity
 from shared.releases.manifest import Budget, Gates
 
 DIGEST = "sha256:" + "a" * 64
@@ -102,3 +102,13 @@ def test_a_faulted_board_has_no_measurements_and_the_others_keep_theirs() -> Non
 def test_a_second_opinion_near_enough_is_accepted() -> None:
     opinion = SecondOpinion("qemu 7.2", b"\x01\x02", 1_000_900)
     assert isinstance(outcome(replace(RUN, second_opinion=opinion)), CandidateAccepted)
+
+
+def test_parity_names_the_numerics_that_the_release_was_built_with() -> None:
+    refused = outcome(
+        replace(RUN, mismatches=2, first_mismatch=Mismatch(7, "0102", "0103")),
+        replace(EXPECTED, numerics=Numerics.LITERT),
+    )
+    parity = next(check for check in refused.checks if check.name == "parity-cortex-m4")
+    assert parity.observed == "2 of 100 output vectors differ from litert"
+    assert [board.numerics for board in refused.boards] == [Numerics.LITERT]
