@@ -74,6 +74,8 @@ schemas: $(VENV)/.dev ## Write proto/ and the generated tables from the code
 bench: $(VENV)/.dev ## Run the benchmarks, both sides in one run
 	$(BIN)/python benchmarks/bus.py
 	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/build.py
+	$(BIN)/python benchmarks/kernels.py
 
 .PHONY: lock
 lock: $(VENV)/.dev ## Renew the hashed lock files
