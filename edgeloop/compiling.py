@@ -1,6 +1,5 @@
 """Compiling one model file for one board: what the command does beyond the builder's own function."""
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,7 +11,7 @@ from edgeloop.errors import EdgeloopError, GateFailedError, InfrastructureError,
 from edgeloop.layout import Layout
 from edgeloop.stack.secrets import ensure_signing_key
 from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError
-from services.artifact_builder.compilation import REPORT_FILE, Compilation, Workbench, compile_model
+from services.artifact_builder.compilation import Compilation, Workbench, compile_model
 from services.artifact_builder.firmware.compiling import (
     CompilerError,
     CompilerUnavailableError,
@@ -20,6 +19,10 @@ from services.artifact_builder.firmware.compiling import (
     Toolchain,
 )
 from services.artifact_builder.firmware.signing import SigningError
+from services.artifact_builder.key_uri import SignerError
+from shared.artifacts.compilation import IMAGE_FILE, REPORT_FILE
+from shared.artifacts.layout import write_layout
+from shared.artifacts.oci import LAYOUT_FILE
 from shared.boards import ImageBoard, UnknownBoardError, image_board
 from shared.emulation import EmulationError
 from shared.events.lab import Numerics
@@ -28,7 +31,14 @@ from shared.inference import InferenceError, ReferenceMissingError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_AUTHOR: Final = (MalformedModelError, UnsupportedModelError, DoesNotFitError, SigningError, InferenceError)
+_AUTHOR: Final = (
+    MalformedModelError,
+    UnsupportedModelError,
+    DoesNotFitError,
+    SigningError,
+    SignerError,
+    InferenceError,
+)
 _MACHINE: Final = (CompilerError, CompilerUnavailableError, ReferenceMissingError, EmulationError)
 _LARGEST_MODEL_BYTES: Final = 64 * 2**20
 
@@ -112,21 +122,28 @@ def compile_file(
 
 def require_replaceable(out: Path) -> None:
     """Raise UsageError when `out` holds something that no compilation wrote."""
-    if out.exists() and any(out.iterdir()) and not (out / REPORT_FILE).is_file():
+    written = (out / REPORT_FILE).is_file() and ((out / LAYOUT_FILE).is_file() or (out / IMAGE_FILE).is_file())
+    if out.exists() and any(out.iterdir()) and not written:
         raise UsageError(
             f"--out {out}: not empty, and no earlier compilation", next_step="name a new or an empty directory"
         )
 
 
 def write_files(compilation: Compilation, out: Path) -> "Sequence[str]":
-    """Write everything below `out`, replacing an earlier compilation, and return the relative paths."""
-    files = compilation.files()
-    shutil.rmtree(out, ignore_errors=True)
-    for name, content in files.items():
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return tuple(files)
+    """Write the artifact to `out` and return the titles of its files.
+
+    An earlier compilation stays as it is until the new one is whole on the disk, and then gives way to it.
+    """
+    *files, manifest = compilation.files
+    directory = out.resolve()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as beside:
+        fresh, earlier = Path(beside, "new"), Path(beside, "old")
+        write_layout(fresh, manifest.data, {file.blob.digest: file.data for file in files}.__getitem__)
+        if directory.exists():
+            directory.rename(earlier)
+        fresh.rename(directory)
+    return tuple(file.name for file in files)
 
 
 def mismatch_of(compilation: Compilation) -> EdgeloopError | None:

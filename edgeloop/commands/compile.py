@@ -12,7 +12,7 @@ from services.artifact_builder.firmware.compiling import Toolchain
 from shared.events.lab import Numerics
 
 if TYPE_CHECKING:
-    from services.artifact_builder.compilation import CompileReport
+    from shared.artifacts.compilation import CompileReport
 
 
 def compile_(
@@ -58,8 +58,16 @@ def compile_(
     names = compiling.write_files(compilation, out)
     terminal.result(compilation.report.model_dump(mode="json"), _table(compilation.report))
     terminal.note(f"wrote {len(names)} files to {out}: C, linker script, firmware.elf, firmware.img, report.json")
+    terminal.note(f"check them anywhere, offline: `edgeloop artifact verify {out}{_trusting(key, data)}`")
     if problem := compiling.mismatch_of(compilation):
         raise problem
+
+
+def _trusting(key: Path | None, data: Path) -> str:
+    """Return the option by which `artifact verify` trusts the key that signed."""
+    if key is not None:
+        return " --key PUBLIC.pem"
+    return "" if data == DEFAULT_DATA else f" --data {data}"
 
 
 def _table(report: "CompileReport") -> Table:

@@ -1,14 +1,13 @@
 """One int8 model for one board, without a repository: generate, compile, sign, run on the emulated core, report."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
 from services.artifact_builder.codegen import GeneratedModel, generate
 from services.artifact_builder.codegen.reader import read_graph
@@ -16,58 +15,26 @@ from services.artifact_builder.domain import firmware_version
 from services.artifact_builder.firmware.compiling import CompiledFirmware, Toolchain, compile_firmware
 from services.artifact_builder.firmware.signing import SignedImage, sign_image
 from services.artifact_builder.measuring import Measurement, measure, probing_inputs
+from services.artifact_builder.packaging.compiled import packed_compilation
+from services.artifact_builder.signers import signer_for
+from shared.artifacts.compilation import ELF_FILE, IMAGE_FILE, MODEL_FILE, CompileReport
+from shared.artifacts.oci import ArtifactFile, MediaType
+from shared.artifacts.provenance import CompilationParameters
 from shared.boards import ImageBoard
 from shared.events import digest_of
 from shared.events.lab import Numerics
 from shared.inference.reference import reference_outputs
 
-REPORT_FILE: Final = "report.json"
-_SOURCES: Final = frozenset({".c", ".h", ".ld"})
-
-
-class CompileReport(BaseModel):
-    """`report.json`: what the firmware takes and does. Sizes are read from the ELF, the rest counted on its core."""
-
-    model_config = ConfigDict(frozen=True)
-
-    model: str = Field(description="Digest of the .tflite")
-    board: str
-    core: str
-    numerics: Numerics
-    operators: dict[str, int] = Field(description="How often each operator stands in the model")
-    toolchain: str
-    version: str = Field(description="As in the image header")
-    image_hash: str = Field(description="SHA-256 of the image as MCUboot reports it, hex")
-    flash_bytes: int = Field(description="What follows the image header in flash")
-    ram_bytes: int = Field(description="Static: .data and .bss, without the stack")
-    arena_bytes: int = Field(description="Planned activation memory, part of ram_bytes")
-    weights_bytes: int = Field(description="Constants of the model, part of flash_bytes")
-    stack_bytes: int = Field(description="High-water mark over one inference, by painting")
-    macs: int = Field(description="Multiply-accumulates of one inference")
-    instructions: int = Field(description="Of one inference, counted by running the image on the emulated core")
-    counted_on: str = Field(description="Emulator and version")
-    inputs: int = Field(description="How many inputs were compared with the reference")
-    mismatches: int = Field(description="How many of them gave other bits than the reference")
+_SOURCES: Final = {".c": MediaType.C_SOURCE, ".h": MediaType.C_SOURCE, ".ld": MediaType.TEXT}
 
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """Everything that compiling gave."""
+    """What compiling gave."""
 
-    sources: Mapping[str, bytes]
-    """All that was compiled and linked, by relative path: the model, kernels, platform, application, linker script."""
-    compiled: CompiledFirmware
-    signed: SignedImage
     report: CompileReport
-
-    def files(self) -> Mapping[str, bytes]:
-        """Return what to keep, by relative path: the C, the ELF, the signed image, the report."""
-        return {
-            **self.sources,
-            "firmware.elf": self.compiled.elf,
-            "firmware.img": self.signed.data,
-            REPORT_FILE: (self.report.model_dump_json(indent=2) + "\n").encode(),
-        }
+    files: tuple[ArtifactFile, ...]
+    """All that the artifact consists of, as `packed_compilation` returns it: the OCI manifest last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +74,10 @@ def compile_model(
         MalformedModelError, UnsupportedModelError: the model's fault, by operator and tensor.
         DoesNotFitError: the board is too small.
         CompilerError, CompilerUnavailableError, SigningError: as their functions say.
+        services.artifact_builder.key_uri.SignerError: there is no usable key.
         shared.inference.InferenceError, shared.inference.ReferenceMissingError: there is no reference to compare with.
     """
+    signer = signer_for(bench.key)
     generated = generate(tflite, numerics)
     digest = digest_of(tflite)
     compiled = compile_firmware(
@@ -120,28 +89,27 @@ def compile_model(
         cache_dir=bench.compiler_cache,
     )
     version = firmware_version(release, digest)
-    signed = sign_image(compiled.binary, board, version=version, model_digest=digest, key=bench.key)
+    signed = sign_image(compiled.binary, board, version=version, model_digest=digest, key=signer)
     tensors = probing_inputs(generated.input_bytes, rows) if inputs is None else inputs
     measured = measure(signed.data, board, tensors, reference_outputs(numerics, tflite, tensors))
-    return Compilation(
-        sources=_sources(bench.work),
-        compiled=compiled,
-        signed=signed,
-        report=_report(
-            tflite,
-            board,
-            numerics=numerics,
-            made=(generated, compiled, signed),
-            version=version,
-            measured=measured,
-        ),
+    made = (generated, compiled, signed)
+    report = _report(tflite, board, numerics=numerics, made=made, version=version, measured=measured)
+    files = [
+        ArtifactFile(tflite, MediaType.TFLITE, MODEL_FILE),
+        *_sources(bench.work),
+        ArtifactFile(compiled.elf, MediaType.ELF, ELF_FILE),
+        ArtifactFile(signed.data, MediaType.IMAGE, IMAGE_FILE),
+    ]
+    asked = CompilationParameters(
+        model=digest, board=board.name, numerics=numerics, toolchain=bench.toolchain, release=release
     )
+    return Compilation(report, packed_compilation(report, files, asked=asked, signer=signer))
 
 
-def _sources(work: Path) -> Mapping[str, bytes]:
+def _sources(work: Path) -> Sequence[ArtifactFile]:
     """Return what the compiler read, so that any other build system can build the same."""
     files = sorted(file for file in work.rglob("*") if file.suffix in _SOURCES)
-    return {str(file.relative_to(work)): file.read_bytes() for file in files}
+    return [ArtifactFile(file.read_bytes(), _SOURCES[file.suffix], file.relative_to(work).as_posix()) for file in files]
 
 
 def _report(

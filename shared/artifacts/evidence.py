@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from shared.artifacts.compilation import CompileReport, ReportDocument
 from shared.artifacts.dsse import EnvelopeError, opened
 from shared.artifacts.environment import Environment
 from shared.artifacts.keys import PublicKey
@@ -67,6 +68,11 @@ class Evidence:
     def release(self) -> Release:
         """The release index."""
         return parsed(Release, self.read(self.manifest.config), self.manifest.config.title)
+
+    @cached_property
+    def report(self) -> CompileReport:
+        """The report of a compilation."""
+        return parsed(ReportDocument, self.read(self.manifest.config), self.manifest.config.title).root
 
     @cached_property
     def environment(self) -> Environment:

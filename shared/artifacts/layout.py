@@ -54,7 +54,7 @@ def write_layout(directory: Path, manifest: bytes, read: Callable[[str], bytes])
     partial = directory.with_name(f".{directory.name}.{os.getpid()}{_PARTIAL}")
     try:
         _write(partial / LAYOUT_FILE, LAYOUT_BYTES)
-        _write(partial / INDEX_FILE, layout_index(manifest))
+        _write(partial / INDEX_FILE, layout_index(manifest, parsed.artifactType))
         _write(partial / blob_path(digest_of(manifest)), manifest)
         for file in parsed.files:
             data = read(file.digest)
@@ -114,7 +114,8 @@ def open_layout(directory: Path) -> OpenedLayout:
             f"{INDEX_FILE} names a manifest of {named.size} bytes, {named.digest}; its blob has {len(manifest)} bytes, "
             f"{digest_of(manifest)}"
         )
-    return OpenedLayout(manifest, exported=(marker, index) == (LAYOUT_BYTES, layout_index(manifest)))
+    written = layout_index(manifest, parse_manifest(manifest).artifactType)
+    return OpenedLayout(manifest, exported=(marker, index) == (LAYOUT_BYTES, written))
 
 
 def _read(model: type[Document], data: bytes, name: str) -> Document:

@@ -1,4 +1,6 @@
-"""The artifact as one OCI image manifest: its config is the release index, its layers are files with titles.
+"""The artifact as one OCI image manifest: its config says what it is, its layers are files with titles.
+
+Of a release the config is the release index, of a compilation its report.
 
 Source: OCI image format specification 1.1, manifest.md ("Guidelines for Artifact Usage") and image-layout.md.
 """
@@ -18,7 +20,6 @@ from shared.events.dataset import DATASET_MEDIA_TYPE
 
 MANIFEST_MEDIA_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
 INDEX_MEDIA_TYPE: Final = "application/vnd.oci.image.index.v1+json"
-ARTIFACT_TYPE: Final = "application/vnd.edgeloop.release.v1+json"
 TITLE: Final = "org.opencontainers.image.title"
 PREPROCESSING: Final = "dev.edgeloop.preprocessing"
 """On the repository's snapshot: a JSON list of the files that turn sensor data into the model's input."""
@@ -27,10 +28,20 @@ TESTS: Final = "dev.edgeloop.tests"
 _RESERVED: Final = ("oci-layout", "index.json", "blobs")
 
 
+class ArtifactType(StrEnum):
+    """What an artifact is. Its config has the media type of the same name."""
+
+    RELEASE = "application/vnd.edgeloop.release.v1+json"
+    """What a stack built from a commit."""
+    COMPILATION = "application/vnd.edgeloop.compilation.v1+json"
+    """What `edgeloop compile` made of one model file, without a repository."""
+
+
 class MediaType(StrEnum):
     """What the files of an artifact are."""
 
-    RELEASE = ARTIFACT_TYPE
+    RELEASE = ArtifactType.RELEASE
+    COMPILATION = ArtifactType.COMPILATION
     KERAS = "application/vnd.keras"
     SAVED_MODEL = "application/vnd.tensorflow.saved-model+zip"
     ONNX = "application/vnd.onnx"
@@ -39,6 +50,8 @@ class MediaType(StrEnum):
     IMAGE = "application/vnd.mcuboot.image"
     ELF = "application/x-elf"
     ZIP = "application/zip"
+    C_SOURCE = "text/x-c"
+    TEXT = "text/plain"
     SNAPSHOT = "application/vnd.edgeloop.repository.v1.tar"
     ENVIRONMENT = "application/vnd.edgeloop.environment.v1+json"
     REQUIREMENTS = "text/x-python-requirements"
@@ -132,21 +145,21 @@ class ArtifactManifest(_Document):
 
     schemaVersion: Literal[2] = 2  # noqa: N815
     mediaType: Literal["application/vnd.oci.image.manifest.v1+json"] = MANIFEST_MEDIA_TYPE  # noqa: N815
-    artifactType: Literal["application/vnd.edgeloop.release.v1+json"] = ARTIFACT_TYPE  # noqa: N815
+    artifactType: ArtifactType = ArtifactType.RELEASE  # noqa: N815
     config: Descriptor
     layers: Annotated[tuple[Descriptor, ...], AfterValidator(_distinct)] = Field(min_length=1)
     annotations: dict[str, str]
 
     @model_validator(mode="after")
-    def _config_is_an_index(self) -> "ArtifactManifest":
-        if self.config.mediaType != MediaType.RELEASE:
-            raise ValueError(f"the config is a {self.config.mediaType}; it must be a {MediaType.RELEASE}")
+    def _config_is_of_its_type(self) -> "ArtifactManifest":
+        if self.config.mediaType != self.artifactType:
+            raise ValueError(f"the config is a {self.config.mediaType}; it must be a {self.artifactType}")
         _distinct((self.config, *self.layers))
         return self
 
     @property
     def files(self) -> tuple[Descriptor, ...]:
-        """Everything that the manifest names, the release index first."""
+        """Everything that the manifest names, the config first."""
         return (self.config, *self.layers)
 
     def layers_of(self, media_type: MediaType) -> tuple[Descriptor, ...]:
@@ -155,15 +168,17 @@ class ArtifactManifest(_Document):
 
 
 def manifest_of(
-    index: ArtifactFile, layers: Sequence[ArtifactFile], annotations: Mapping[str, str]
+    config: ArtifactFile, layers: Sequence[ArtifactFile], annotations: Mapping[str, str]
 ) -> ArtifactManifest:
     """Return the manifest of an artifact; layers are sorted by title, so that equal files give equal digests.
 
     Raises:
+        ValueError: the config is of no type that an artifact has.
         pydantic.ValidationError: a title is no safe path, or names two files.
     """
     return ArtifactManifest(
-        config=index.descriptor,
+        artifactType=ArtifactType(config.media_type),
+        config=config.descriptor,
         layers=tuple(layer.descriptor for layer in sorted(layers, key=lambda layer: layer.name)),
         annotations=dict(sorted(annotations.items())),
     )
@@ -180,7 +195,7 @@ LAYOUT_BYTES: Final = b'{"imageLayoutVersion":"1.0.0"}'
 INDEX_FILE: Final = "index.json"
 
 
-def layout_index(manifest: bytes) -> bytes:
+def layout_index(manifest: bytes, artifact_type: ArtifactType) -> bytes:
     """Return the `index.json` of a layout that holds this one artifact."""
     document = {
         "schemaVersion": 2,
@@ -188,7 +203,7 @@ def layout_index(manifest: bytes) -> bytes:
         "manifests": [
             {
                 "mediaType": MANIFEST_MEDIA_TYPE,
-                "artifactType": ARTIFACT_TYPE,
+                "artifactType": artifact_type,
                 "digest": digest_of(manifest),
                 "size": len(manifest),
             }

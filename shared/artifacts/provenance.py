@@ -9,9 +9,13 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.events import Commit, Digest, Slug, Trigger
+from shared.events.lab import Numerics
 
 BUILD_TYPE: Final = "urn:edgeloop:build:v1"
 BUILDER_ID: Final = "urn:edgeloop:artifact-builder:v1"
+COMPILATION_BUILD_TYPE: Final = "urn:edgeloop:compilation:v1"
+COMMAND_LINE_ID: Final = "urn:edgeloop:command-line:v1"
+"""Whoever ran `edgeloop compile`: a person's machine, which promises less than a stack's builder."""
 
 Uri = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*:[^\s]+$")]
 DigestSet = Annotated[
@@ -52,6 +56,16 @@ class ExternalParameters(_Part):
     manifest: ManifestReference
 
 
+class CompilationParameters(_Part):
+    """What was asked of `edgeloop compile`."""
+
+    model: Digest
+    board: Slug
+    numerics: Numerics
+    toolchain: str = Field(min_length=1)
+    release: str = Field(min_length=1)
+
+
 class InternalParameters(_Part):
     """What the builder decided."""
 
@@ -77,6 +91,15 @@ class BuildDefinition(_Part):
     resolvedDependencies: tuple[ResourceDescriptor, ...] = Field(min_length=1)  # noqa: N815
 
 
+class CompilationDefinition(_Part):
+    """What was compiled from which model."""
+
+    buildType: Literal["urn:edgeloop:compilation:v1"] = COMPILATION_BUILD_TYPE  # noqa: N815
+    externalParameters: CompilationParameters  # noqa: N815
+    internalParameters: InternalParameters  # noqa: N815
+    resolvedDependencies: tuple[ResourceDescriptor, ...] = Field(min_length=1)  # noqa: N815
+
+
 class Builder(_Part):
     """Who built."""
 
@@ -93,7 +116,7 @@ class RunDetails(_Part):
 class Provenance(_Part):
     """The predicate."""
 
-    buildDefinition: BuildDefinition  # noqa: N815
+    buildDefinition: Annotated[BuildDefinition | CompilationDefinition, Field(discriminator="buildType")]  # noqa: N815
     runDetails: RunDetails  # noqa: N815
 
 

@@ -6,17 +6,22 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from shared.artifacts import bill, card, layout
 from shared.artifacts.evidence import Evidence, RefusedError, UnsignedError, blobs_of, require
-from shared.artifacts.keys import PublicKey, signer_of
-from shared.artifacts.oci import PREPROCESSING, TESTS, ArtifactManifest, Descriptor, MediaType, blob_path
-from shared.artifacts.provenance import BUILDER_ID
-from shared.emulation.mcuboot_image import ImageFormatError, read_image
+from shared.artifacts.images import check_image
+from shared.artifacts.keys import PublicKey
+from shared.artifacts.oci import PREPROCESSING, TESTS, ArtifactManifest, ArtifactType, Descriptor, MediaType, blob_path
+from shared.artifacts.provenance import BUILDER_ID, BuildDefinition
+from shared.artifacts.verify_compilation import (
+    check_compilation_provenance,
+    check_compiled_image,
+    check_files,
+    check_report,
+)
 from shared.events import Check, CheckOutcome, digest_of
 from shared.releases.licences import licence_problem
-from shared.releases.release import Firmware
 
 MANIFEST_FILE: Final = "edgeloop.yaml"
 SIGNATURE: Final = "signature"
@@ -64,6 +69,8 @@ def check_provenance(evidence: Evidence) -> str:
     """The provenance agrees with the release index, the snapshot and the environment."""
     (statement, key), release = evidence.statement, evidence.release
     definition = statement.predicate.buildDefinition
+    if not isinstance(definition, BuildDefinition):
+        raise RefusedError(f"its build type is {definition.buildType}", "that of a release")
     asked, internal = definition.externalParameters, definition.internalParameters
     manifest = _snapshot(evidence).get(MANIFEST_FILE, b"")
     environment = evidence.manifest.layers_of(MediaType.ENVIRONMENT)
@@ -93,31 +100,18 @@ def check_images(evidence: Evidence) -> str:
         layer = layers.get(firmware.image.digest)
         if layer is None:
             raise RefusedError(f"no layer is the image for {firmware.board}", "one layer for each image")
-        _check_image(firmware, evidence.read(layer), release.model.int8.digest, evidence.trusted)
+        said = {
+            "image_hash": firmware.image_hash,
+            "version": firmware.version,
+            "model_digest": release.model.int8.digest,
+            "size_bytes": firmware.image.size_bytes,
+            "security_counter": firmware.security_counter,
+        }
+        check_image(evidence.read(layer), firmware.board, said, evidence.trusted, document="the index")
     images = {layer.digest for layer in evidence.manifest.layers_of(MediaType.IMAGE)}
     unknown = images - {firmware.image.digest for firmware in release.firmware}
     require(not unknown, f"images that the index does not name: {', '.join(unknown)}", "none")
     return ", ".join(firmware.board for firmware in release.firmware) or "no board"
-
-
-def _check_image(firmware: Firmware, data: bytes, model: str, trusted: Sequence[PublicKey]) -> None:
-    board = firmware.board
-    try:
-        image = read_image(data)
-    except ImageFormatError as error:
-        raise RefusedError(f"{board}: {error}", "a whole MCUboot image") from error
-    comparisons = (
-        ("image_hash", firmware.image_hash, image.image_hash),
-        ("version", firmware.version, image.version),
-        ("board", board, image.board),
-        ("model", model, image.model_digest),
-        ("size", firmware.image.size_bytes, image.size_bytes),
-        ("security_counter", firmware.security_counter, image.security_counter),
-    )
-    for what, said, found in comparisons:
-        require(said == found, f"{board}: {what} of the image is {found}, the index says {said}", "the same")
-    trust = ", ".join(key.key_id for key in trusted)
-    require(signer_of(image, trusted) is not None, f"{board}: no trusted key signed the image", f"one of {trust}")
 
 
 def check_bill(evidence: Evidence) -> str:
@@ -186,7 +180,8 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, archive_bytes: i
     return file.read() if file else b""
 
 
-CHECKS: Final[Mapping[str, Callable[[Evidence], str]]] = {
+_Checks: TypeAlias = Mapping[str, Callable[[Evidence], str]]
+CHECKS: Final[_Checks] = {
     "blobs": check_blobs,
     "release-index": check_index,
     SIGNATURE: check_signature,
@@ -199,7 +194,24 @@ CHECKS: Final[Mapping[str, Callable[[Evidence], str]]] = {
     "environment": check_environment,
     "snapshot": check_snapshot,
 }
-"""What is asked of an artifact's content, in the order of the report."""
+"""What is asked of a release's content, in the order of the report."""
+
+COMPILATION_CHECKS: Final[_Checks] = {
+    "blobs": check_blobs,
+    "report": check_report,
+    "kinds": check_files,
+    SIGNATURE: check_signature,
+    "subjects": check_subjects,
+    "provenance": check_compilation_provenance,
+    "image": check_compiled_image,
+    "environment": check_environment,
+}
+"""What is asked of a compilation's."""
+
+_CHECKS_OF: Final[Mapping[ArtifactType, _Checks]] = {
+    ArtifactType.RELEASE: CHECKS,
+    ArtifactType.COMPILATION: COMPILATION_CHECKS,
+}
 
 
 def verify(
@@ -221,8 +233,11 @@ def verify(
     except layout.LayoutError as error:
         return (_failed("manifest", str(error), "an artifact of Edgeloop"),)
     evidence = Evidence(parsed, fetch, trusted)
-    first = _passed("manifest", found)
-    return (first, *(_answer(name, partial(check, evidence)) for name, check in CHECKS.items()))
+    first, checks = _passed("manifest", found), _CHECKS_OF[parsed.artifactType]
+    return (
+        first,
+        *(_answer(name, partial(check, evidence)) for name, check in checks.items()),
+    )
 
 
 def verify_directory(directory: Path, trusted: Sequence[PublicKey], *, digest: str = "") -> tuple[Check, ...]:
@@ -231,7 +246,13 @@ def verify_directory(directory: Path, trusted: Sequence[PublicKey], *, digest: s
         found = layout.open_layout(directory)
         parsed = layout.parse_manifest(found.manifest)
     except layout.LayoutError as error:
-        return (_failed("layout", str(error), "an OCI image layout as `edgeloop artifact export` writes it"),)
+        return (
+            _failed(
+                "layout",
+                str(error),
+                "an OCI image layout, as `edgeloop artifact export` or `edgeloop compile` writes it",
+            ),
+        )
 
     def fetch(file: Descriptor) -> bytes:
         return layout.read_regular(directory, blob_path(file.digest), file.size)

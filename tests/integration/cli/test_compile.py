@@ -1,17 +1,25 @@
 """`edgeloop compile` as a user runs it: files on disk, figures that were counted, errors that say what to do."""
 
+import hashlib
 import json
+import random
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from services.artifact_builder.firmware.signing import generate_key
 from services.artifact_builder.measuring import probing_inputs
+from shared.artifacts.keys import KeyAlgorithm, PublicKey, load_public_key
+from shared.artifacts.verify import verify_directory
 from shared.boards import image_board
 from shared.emulation.on_unicorn import boot_unicorn
+from shared.events import CheckOutcome
 from shared.inference.tflm import tflm_outputs
 from tests.support import ROOT
 
@@ -104,3 +112,113 @@ def test_a_folder_with_other_files_is_not_overwritten(tmp_path: Path, content: b
     )
     assert done.returncode == 2
     assert (out / "notes.txt").read_bytes() == content
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A compilation that no test changes for good; its stack's folder is `data` beside it."""
+    out = tmp_path_factory.mktemp("compiled") / "out"
+    _compiled(MODELS / "dense.tflite", out)
+    return out
+
+
+def _trusted(compiled: Path) -> tuple[PublicKey, ...]:
+    return (load_public_key(compiled.parent / "data" / "keys" / "signing.pub.pem"),)
+
+
+def _failed(directory: Path, trusted: tuple[PublicKey, ...]) -> dict[str, str]:
+    checks = verify_directory(directory, trusted)
+    return {check.name: check.observed for check in checks if check.outcome is not CheckOutcome.PASSED}
+
+
+def test_what_was_compiled_verifies_as_written_and_not_after_one_flipped_byte(compiled: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(compiled, tmp_path / "copy"))
+    verify = ("artifact", "verify", copy, "--data", compiled.parent / "data")
+    assert (done := _edgeloop(*verify)).returncode == 0, done.stdout
+    assert (shown := _edgeloop("artifact", "show", copy)).returncode == 0, shown.stderr
+    assert "firmware.img" in shown.stdout
+    _flip_a_byte(copy / "model" / "weights.c", random.Random(1))
+    assert (done := _edgeloop(*verify)).returncode == 1
+    assert "model/weights.c" in done.stdout
+
+
+def _flip_a_byte(file: Path, choose: random.Random) -> None:
+    content = bytearray(file.read_bytes())
+    content[choose.randrange(len(content))] ^= 1 << choose.randrange(8)
+    file.write_bytes(content)
+
+
+def test_one_flipped_byte_in_any_file_is_found(compiled: Path) -> None:
+    trusted, choose = _trusted(compiled), random.Random(2)
+    assert _failed(compiled, trusted) == {}
+    files = sorted(path for path in compiled.rglob("*") if path.is_file())
+    assert {"index.json", "oci-layout", "provenance.dsse.json", "link.ld"} <= {file.name for file in files}
+    for file in files:
+        whole = file.read_bytes()
+        _flip_a_byte(file, choose)
+        assert _failed(compiled, trusted), file
+        file.write_bytes(whole)
+    assert _failed(compiled, trusted) == {}
+
+
+def _move(directory: Path) -> None:
+    (directory / "firmware.elf").rename(directory / "firmware.axf")
+
+
+def _truncate(directory: Path) -> None:
+    (directory / "firmware.img").write_bytes((directory / "firmware.img").read_bytes()[:-1])
+
+
+def _relabel(directory: Path) -> None:
+    """Say that it is a release, everywhere it is said."""
+    index = json.loads((directory / "index.json").read_bytes())
+    [named] = index["manifests"]
+    blob = directory / "blobs" / "sha256" / named["digest"].removeprefix("sha256:")
+    manifest = blob.read_bytes().replace(b"vnd.edgeloop.compilation.", b"vnd.edgeloop.release.")
+    blob.unlink()
+    digest = hashlib.sha256(manifest).hexdigest()
+    (blob.parent / digest).write_bytes(manifest)
+    named |= {
+        "artifactType": "application/vnd.edgeloop.release.v1+json",
+        "digest": f"sha256:{digest}",
+        "size": len(manifest),
+    }
+    (directory / "index.json").write_text(json.dumps(index, separators=(",", ":")), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("tamper", "check"),
+    [
+        (lambda directory: (directory / "kernels" / "pad.c").unlink(), "files"),
+        (lambda directory: (directory / "kernels" / "more.c").write_bytes(b""), "files"),
+        (lambda directory: (directory / "notes").mkdir(), "files"),
+        (_move, "files"),
+        (_truncate, "titled-files"),
+        (_relabel, "release-index"),
+    ],
+)
+def test_a_file_added_removed_renamed_or_cut_is_found(
+    compiled: Path, tmp_path: Path, tamper: Callable[[Path], object], check: str
+) -> None:
+    copy = Path(shutil.copytree(compiled, tmp_path / "copy"))
+    tamper(copy)
+    assert check in _failed(copy, _trusted(compiled))
+
+
+def test_what_a_key_of_ones_own_signed_is_trusted_by_its_public_half_alone(compiled: Path, tmp_path: Path) -> None:
+    private, public, out = tmp_path / "own.pem", tmp_path / "own.pub.pem", tmp_path / "out"
+    generate_key(private, public, KeyAlgorithm.ECDSA_P256)
+    _compiled(MODELS / "dense.tflite", out, "--key", private)
+    assert _failed(out, (load_public_key(public),)) == {}
+    failed = _failed(out, _trusted(compiled))
+    assert "trusted are" in failed["signature"]
+    assert "no trusted key signed the image" in failed["image"]
+
+
+def test_a_later_compilation_replaces_an_earlier_one_whole(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    _compiled(MODELS / "cnn_1d.tflite", out)
+    report = _compiled(MODELS / "dense.tflite", out)
+    assert json.loads((out / "report.json").read_text("utf-8")) == report
+    assert _failed(out, _trusted(out)) == {}
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "data"}

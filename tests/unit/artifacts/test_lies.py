@@ -211,7 +211,7 @@ def test_unsigned_bytes_behind_an_image_are_refused(forger: Forger, trusted: tup
     forger.replace(image.name, image.data + b"more")
     changed = forger.files[image.name].blob
     forger.edit("release.json", lambda index: index["firmware"][0].update(image=changed.model_dump(mode="json")))
-    assert "size of the image is" in forger.failures(trusted)["images"]
+    assert "size_bytes of the image is" in forger.failures(trusted)["images"]
 
 
 DOCUMENTS = (CARD, BOM, "release.json", "environment/environment.json", "code/repository.tar", "firmware/cortex-m7.img")

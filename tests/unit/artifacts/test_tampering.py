@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.artifacts.keys import PublicKey
 from shared.artifacts.layout import write_layout
-from shared.artifacts.oci import ArtifactFile, blob_path, layout_index, manifest_of
+from shared.artifacts.oci import ArtifactFile, ArtifactType, blob_path, layout_index, manifest_of
 from shared.artifacts.verify import CHECKS, verify, verify_directory
 from shared.events import Check, CheckOutcome
 from tests.data.gestures.artifact import gestures_artifact, new_signer
@@ -158,8 +158,8 @@ def test_another_manifest_is_not_the_one_that_was_asked_for(exported: Path, trus
 @pytest.mark.parametrize("manifest", [b"", b"{}", b"[]", b"\xff", b'{"schemaVersion": 2}', b"[" * 100_000])
 def test_what_is_no_manifest_is_refused(exported: Path, trusted: Keys, tmp_path: Path, manifest: bytes) -> None:
     shutil.copytree(exported, tmp_path / "other")
-    (tmp_path / "other" / "index.json").write_bytes(layout_index(manifest))
-    digest = json.loads(layout_index(manifest))["manifests"][0]["digest"]
+    (tmp_path / "other" / "index.json").write_bytes(layout_index(manifest, ArtifactType.RELEASE))
+    digest = json.loads(layout_index(manifest, ArtifactType.RELEASE))["manifests"][0]["digest"]
     (tmp_path / "other" / blob_path(digest)).write_bytes(manifest)
     assert failures(verify_directory(tmp_path / "other", trusted)).keys() == {"layout"}
     assert failures(verify(manifest, lambda _file: b"", trusted)).keys() == {"manifest"}

@@ -1,0 +1,78 @@
+"""What is asked of a compilation beyond what is asked of every artifact: that its report is about these files."""
+
+from shared.artifacts.compilation import (
+    BOARD_ANNOTATION,
+    ELF_FILE,
+    IMAGE_FILE,
+    MODEL_FILE,
+    REPORT_FILE,
+    VERSION_ANNOTATION,
+)
+from shared.artifacts.evidence import Evidence, RefusedError, require
+from shared.artifacts.images import check_image
+from shared.artifacts.oci import MediaType
+from shared.artifacts.provenance import COMMAND_LINE_ID, CompilationDefinition
+from shared.events import digest_of
+
+
+def check_report(evidence: Evidence) -> str:
+    """The report is about this model and this compiler, and the manifest's annotations are the report's."""
+    report, annotations = evidence.report, evidence.manifest.annotations
+    comparisons = (
+        ("the config's title", evidence.manifest.config.title, REPORT_FILE),
+        ("model", report.model, digest_of(evidence.only(MediaType.TFLITE))),
+        ("toolchain", report.toolchain, evidence.environment.compiler),
+        ("board", report.board, annotations.get(BOARD_ANNOTATION)),
+        ("version", report.version, annotations.get(VERSION_ANNOTATION)),
+    )
+    for what, said, found in comparisons:
+        require(said == found, f"{what}: {REPORT_FILE} says {said}, the artifact has {found}", "the same")
+    return f"{report.board}, {report.version}, {report.numerics}"
+
+
+def check_files(evidence: Evidence) -> str:
+    """Every file is of the kind that its name says, and what belongs to a compilation is there."""
+    kinds = {layer.title: layer.mediaType for layer in evidence.manifest.layers}
+    wanted = {MODEL_FILE: MediaType.TFLITE, ELF_FILE: MediaType.ELF, IMAGE_FILE: MediaType.IMAGE}
+    for title, media_type in wanted.items():
+        require(kinds.get(title) == media_type, f"{title} is {kinds.get(title, 'missing')}", media_type)
+    sources = len(evidence.manifest.layers_of(MediaType.C_SOURCE))
+    require(sources > 0, "no C source", "all that was compiled")
+    return f"{sources} C files and headers"
+
+
+def check_compilation_provenance(evidence: Evidence) -> str:
+    """The provenance agrees with the report and the environment."""
+    (statement, key), report = evidence.statement, evidence.report
+    definition = statement.predicate.buildDefinition
+    if not isinstance(definition, CompilationDefinition):
+        raise RefusedError(f"its build type is {definition.buildType}", "that of a compilation")
+    asked, internal = definition.externalParameters, definition.internalParameters
+    environment = evidence.manifest.layers_of(MediaType.ENVIRONMENT)
+    comparisons = (
+        ("model", asked.model, report.model),
+        ("board", asked.board, report.board),
+        ("numerics", asked.numerics, report.numerics),
+        ("release", asked.release, report.version.partition("+")[0]),
+        ("environment", [internal.environment], [layer.digest for layer in environment]),
+        ("signing key", internal.signingKey, key.key_id),
+        ("builder", statement.predicate.runDetails.builder.id, COMMAND_LINE_ID),
+    )
+    for what, said, found in comparisons:
+        require(said == found, f"{what}: the provenance says {said}, the artifact has {found}", "the same")
+    resolved = {value for part in definition.resolvedDependencies for value in (part.digest or {}).values()}
+    require(report.model.removeprefix("sha256:") in resolved, "the model is no resolved dependency", report.model)
+    return f"{MODEL_FILE} for {asked.board}, {len(definition.resolvedDependencies)} dependencies"
+
+
+def check_compiled_image(evidence: Evidence) -> str:
+    """The image has its hash and a trusted signature, and says of itself what the report says of it."""
+    report, data = evidence.report, evidence.only(MediaType.IMAGE)
+    said = {
+        "image_hash": report.image_hash,
+        "version": report.version,
+        "model_digest": report.model,
+        "size_bytes": len(data),
+    }
+    check_image(data, report.board, said, evidence.trusted, document=REPORT_FILE)
+    return report.board
