@@ -10,7 +10,9 @@ from services.artifact_builder.errors import InfrastructureError
 from services.artifact_builder.fingerprint import Toolbox
 from services.artifact_builder.handlers import ROUTES, Deps
 from services.artifact_builder.key_uri import SignerError
+from services.artifact_builder.packaging.environment import current_environment
 from services.artifact_builder.settings import Settings
+from services.artifact_builder.tools import Tools
 from services.artifact_builder.workspace import remove_stale
 from shared.runtime import Resources, Service, run
 
@@ -24,7 +26,17 @@ async def deps(settings: Settings, resources: Resources) -> AsyncIterator[Deps]:
     except (SignerError, InfrastructureError) as error:
         sys.stderr.write(f"artifact_builder: {error}\n")
         raise SystemExit(2) from error
-    yield Deps(resources.blobs, resources.store, tools, toolbox, settings.work)
+    looking = asyncio.create_task(asyncio.to_thread(look_around, tools))  # while it waits for the first push
+    try:
+        yield Deps(resources.blobs, resources.store, tools, toolbox, settings.work)
+    finally:
+        await looking
+
+
+def look_around(tools: Tools) -> None:
+    """Find now, once, what the first build would wait for: packages, our own sources, and which sandboxes work."""
+    current_environment("")
+    tools.sandbox.troubles()
 
 
 if __name__ == "__main__":

@@ -121,10 +121,11 @@ async def _remembered(key: str, deps: Deps) -> tuple[Release, str] | None:
 
 
 async def _store(result: BuildResult, blobs: Blobs) -> StageTiming:
-    """Put everything into the object store, the index last: a release that can be found is complete."""
+    """Put everything into the object store, the manifest last: a release that can be found is complete."""
     begun = time.perf_counter()
-    for artifact in result.artifacts:
-        await blobs.put(artifact.data, media_type=artifact.media_type, name=artifact.name)
+    *named, manifest = result.artifacts
+    await asyncio.gather(*(blobs.put(part.data, media_type=part.media_type, name=part.name) for part in named))
+    await blobs.put(manifest.data, media_type=manifest.media_type, name=manifest.name)
     return StageTiming(stage=BuildStage.STORE, seconds=round(time.perf_counter() - begun, 3))
 
 

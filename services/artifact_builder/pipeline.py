@@ -392,10 +392,11 @@ class Build:
             sensed=tuple(self.request.production) or (datasets["train"],),
             test=datasets["test"],
             classes=len(manifest.labels),
+            engine=self.site.sandbox.engine,
         )
 
         async def work() -> Files:
-            return pack(await asyncio.to_thread(expected_of, inputs))
+            return pack(await expected_of(inputs, self._room("reference")))
 
         return unpack(Expected, await self.stages.remembered(Part.REFERENCE, inputs, work))
 

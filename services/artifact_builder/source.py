@@ -23,6 +23,7 @@ from services.artifact_builder.sandbox.processes import Ended, Ending, Limits, O
 SCHEMES: Final = ("https", "ssh", "file")
 _SCP_STYLE: Final = re.compile(r"^[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:(?!//)")
 _NOT_THERE: Final = ("not our ref", "remote ref", "unadvertised object", "no such remote ref")
+_NO_SUCH_OBJECT: Final = "Not a valid object name"
 # Configuration that no repository may bring along: hooks, helpers of odd protocols, line endings by machine.
 _CONFIGURATION: Final = (
     "core.hooksPath=/dev/null",
@@ -77,8 +78,8 @@ async def clone(
             f"allowed are {', '.join(schemes)}. Next: use such a URL at the forge, or extend EDGELOOP_URL_SCHEMES"
         )
     into.mkdir()  # noqa: ASYNC240 - one folder on a local disk
+    _make_empty_repository(into / ".git")
     git = _Git(url, into, _of_fetch(limits, allowed), _environment(schemes))
-    git.must(await git.run("init", "--quiet"))
     fetched = await git.run("fetch", "--quiet", "--no-tags", "--depth=1", "--", url, commit)
     if fetched.ending is Ending.DISK:
         raise git.too_large(allowed)
@@ -91,14 +92,19 @@ async def clone(
         if fetched.ending is Ending.DISK:
             raise git.too_large(allowed)
         git.must(fetched)
-    if not (await git.run("cat-file", "-e", f"{commit}^{{commit}}")).succeeded:
-        raise AuthorError(
-            f"repository {without_secrets(url)} has no commit {commit} any more; a forced push may have replaced it. "
-            "Next: push again"
-        )
     require_harmless(await git.listing(commit, allowed), allowed)
     git.must(await git.run("checkout", "--quiet", "--detach", commit))
     require_harmless_folder(into, allowed)
+
+
+def _make_empty_repository(folder: Path) -> None:
+    """Do what ``git init`` does, without a process, and without the machine's template, which may hold hooks.
+
+    Source: gitrepository-layout(5); git takes a folder with these three for a repository.
+    """
+    for name in ("objects", "refs"):
+        (folder / name).mkdir(parents=True)
+    (folder / "HEAD").write_text("ref: refs/heads/main\n", "ascii")
 
 
 def require_harmless_folder(top: Path, allowed: Allowance) -> None:
@@ -149,13 +155,21 @@ class _Git:
         """Return what a commit holds, before any of it is on the disk.
 
         Raises:
-            AuthorError: the list alone is longer than that of a repository of the size that is allowed.
+            AuthorError: there is no such commit, or the list alone is longer than that of a repository of the size
+                that is allowed.
         """
         file = self._tree / ".git" / "edgeloop-listing"
         limits = replace(self._limits, file_bytes=allowed.files * _LISTED_BYTES)
-        ended = await self.run("ls-tree", "-r", "-z", "-l", "--full-tree", commit, output=file, limits=limits)
+        ended = await self.run(
+            "ls-tree", "-r", "-z", "-l", "--full-tree", f"{commit}^{{commit}}", output=file, limits=limits
+        )
         if ended.exit_code == -signal.SIGXFSZ or any("File too large" in line for line in ended.last_lines):
             raise AuthorError(too_many_files(allowed.files, allowed))
+        if any(_NO_SUCH_OBJECT in line for line in ended.last_lines):
+            raise AuthorError(
+                f"repository {self._url} has no commit {commit} any more; a forced push may have replaced it. "
+                "Next: push again"
+            )
         self.must(ended)
         entries = list(entries_of_listing(file.read_bytes()))
         file.unlink()

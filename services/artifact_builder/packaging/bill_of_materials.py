@@ -39,7 +39,6 @@ def bill_of_materials(facts: Facts) -> bytes:
     release = facts.release
     firmware = [_firmware(part) for part in release.firmware]
     libraries = [_library(part) for part in release.libraries]
-    packages = [_package(package) for package in facts.environment.packages]
     files = [_model_file(blob) for blob in facts.model_files if blob != release.model.int8]
     data = [_dataset(part, release.manifest.licences.data) for part in facts.datasets]
     depends = {
@@ -47,7 +46,7 @@ def bill_of_materials(facts: Facts) -> bytes:
         **{part["bom-ref"]: [MODEL_REF, _KERNELS] for part in (*firmware, *libraries)},
         MODEL_REF: [part["bom-ref"] for part in (*files, *data)],
     }
-    document = {
+    document: Json = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": SPEC_VERSION,
@@ -64,13 +63,28 @@ def bill_of_materials(facts: Facts) -> bytes:
                 **_licensed(release.manifest.licences.code),
             },
         },
-        "components": [_model(facts), *files, *data, *firmware, *libraries, _kernels(facts), *packages],
+        "components": [_model(facts), *files, *data, *firmware, *libraries, _kernels(facts)],
         "dependencies": [{"ref": ref, "dependsOn": sorted(refs)} for ref, refs in depends.items()],
     }
-    text = json.dumps(document, separators=(",", ":"))
-    if problem := _validator().validate_str(text):
+    _require_valid(document)
+    packages = _valid_packages(facts.environment.packages)
+    whole = {**document, "components": [*document["components"], *packages]}
+    return json.dumps(whole, separators=(",", ":")).encode()
+
+
+def _require_valid(document: Json) -> None:
+    if problem := _validator().validate_str(json.dumps(document)):
         raise InvalidBillError(f"the bill of materials is no CycloneDX {SPEC_VERSION}: {problem}")
-    return text.encode()
+
+
+@lru_cache(maxsize=1)
+def _valid_packages(packages: tuple[Package, ...]) -> tuple[Json, ...]:
+    """Return the components of packages. They are most of a bill and the same in every one: checked once."""
+    components = tuple(_package(package) for package in packages)
+    _require_valid(
+        {"bomFormat": "CycloneDX", "specVersion": SPEC_VERSION, "version": 1, "components": list(components)}
+    )
+    return components
 
 
 @lru_cache(maxsize=1)
