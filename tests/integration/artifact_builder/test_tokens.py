@@ -121,3 +121,13 @@ def test_a_module_that_is_missing_is_named() -> None:
     pytest.importorskip("pkcs11", reason="python-pkcs11 is missing: pip install 'edgeloop[pkcs11]'")
     with pytest.raises(SignerError, match=r"/none\.so cannot be loaded"):
         signer_for("pkcs11:token=a;object=b?module-path=/none.so")
+
+
+def test_a_module_that_crashes_takes_only_its_own_process_along(tmp_path: Path) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("cc is missing: apt install gcc")
+    (tmp_path / "crash.c").write_text("#include <stdlib.h>\nint C_GetFunctionList(void **list) { abort(); }\n")
+    _run(compiler, "-shared", "-fPIC", "-w", "-o", str(tmp_path / "crash.so"), str(tmp_path / "crash.c"))
+    with pytest.raises(SignerError, match=r"crash\.so ended its process with -6"):
+        signer_for(f"pkcs11:token=edgeloop;object=ecdsa?module-path={tmp_path / 'crash.so'}")
