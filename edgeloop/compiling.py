@@ -20,10 +20,11 @@ from services.artifact_builder.firmware.compiling import (
 )
 from services.artifact_builder.firmware.signing import SigningError
 from services.artifact_builder.key_uri import SignerError
-from shared.artifacts.compilation import IMAGE_FILE, REPORT_FILE
+from services.artifact_builder.library_compilation import compile_library
+from shared.artifacts.compilation import IMAGE_FILE, REPORT_FILE, LibraryReport
 from shared.artifacts.layout import write_layout
 from shared.artifacts.oci import LAYOUT_FILE
-from shared.boards import ImageBoard, UnknownBoardError, image_board
+from shared.boards import Board, LibraryBoard, UnknownBoardError, board_named
 from shared.emulation import EmulationError
 from shared.events.lab import Numerics
 from shared.inference import InferenceError, ReferenceMissingError
@@ -43,14 +44,14 @@ _MACHINE: Final = (CompilerError, CompilerUnavailableError, ReferenceMissingErro
 _LARGEST_MODEL_BYTES: Final = 64 * 2**20
 
 
-def board_of(name: str) -> ImageBoard:
-    """Return a board of the catalogue that has an image.
+def board_of(name: str) -> Board:
+    """Return a board of the catalogue.
 
     Raises:
-        UsageError: there is none of that name, or it gets a library.
+        UsageError: there is none of that name.
     """
     try:
-        return image_board(name)
+        return board_named(name)
     except UnknownBoardError as error:
         raise UsageError(f"--board: {error}") from error
 
@@ -85,7 +86,7 @@ def recorded_inputs(folder: Path) -> npt.NDArray[np.int8]:
 
 def compile_file(
     model: Path,
-    board: ImageBoard,
+    board: Board,
     *,
     numerics: Numerics,
     toolchain: Toolchain,
@@ -100,6 +101,11 @@ def compile_file(
         UsageError: the model, the board or the key is at fault.
         InfrastructureError: the machine is.
     """
+    if isinstance(board, LibraryBoard) and toolchain is not Toolchain.ZIG:
+        raise UsageError(
+            f"--toolchain {toolchain}: {board.name} gets a library, whose C is compiled with zig for its size alone",
+            next_step="leave --toolchain out",
+        )
     layout = Layout(data)
     if key is None:
         ensure_signing_key(layout)
@@ -113,7 +119,12 @@ def compile_file(
         )
         bench.compiler_cache.mkdir(parents=True, exist_ok=True)
         try:
-            return compile_model(model_bytes(model), board, bench, numerics=numerics, release=release, inputs=tensors)
+            content = model_bytes(model)
+            if isinstance(board, LibraryBoard):
+                return compile_library(
+                    content, board, bench, name=model.stem, numerics=numerics, release=release, inputs=tensors
+                )
+            return compile_model(content, board, bench, numerics=numerics, release=release, inputs=tensors)
         except _AUTHOR as error:
             raise UsageError(f"{model}: {error}") from error
         except _MACHINE as error:
@@ -149,7 +160,7 @@ def write_files(compilation: Compilation, out: Path) -> "Sequence[str]":
 def mismatch_of(compilation: Compilation) -> EdgeloopError | None:
     """Return the error of a firmware whose bits are not the reference's."""
     report = compilation.report
-    if not report.mismatches:
+    if isinstance(report, LibraryReport) or not report.mismatches:
         return None
     return GateFailedError(
         f"{report.mismatches} of {report.inputs} outputs differ from {report.numerics} in at least one bit",

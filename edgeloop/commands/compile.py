@@ -1,4 +1,4 @@
-"""``edgeloop compile``: from one int8 model file to C, an ELF and a signed image, without a repository."""
+"""``edgeloop compile``: from one int8 model file to a signed image, or to a library, without a repository."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,7 @@ from services.artifact_builder.firmware.compiling import Toolchain
 from shared.events.lab import Numerics
 
 if TYPE_CHECKING:
-    from shared.artifacts.compilation import CompileReport
+    from shared.artifacts.compilation import CompileReport, LibraryReport, Report
 
 
 def compile_(
@@ -40,7 +40,10 @@ def compile_(
     data: DataOption = DEFAULT_DATA,
     as_json: JsonOption = False,
 ) -> None:
-    """Generate C, compile, sign, run the image on its emulated core, and compare its bits with the reference's."""
+    """Generate C, compile, sign, run the image on its emulated core, and compare its bits with the reference's.
+
+    Boards whose tools are in no package registry get their library instead, with a self-test.
+    """
     from edgeloop import compiling  # noqa: PLC0415 - numpy and Unicorn: half a second only this command needs
 
     terminal = Terminal(as_json)
@@ -57,10 +60,16 @@ def compile_(
     )
     names = compiling.write_files(compilation, out)
     terminal.result(compilation.report.model_dump(mode="json"), _table(compilation.report))
-    terminal.note(f"wrote {len(names)} files to {out}: C, linker script, firmware.elf, firmware.img, report.json")
+    terminal.note(f"wrote {len(names)} files to {out}: C, {_made(compilation.report)}, report.json")
     terminal.note(f"check them anywhere, offline: `edgeloop artifact verify {out}{_trusting(key, data)}`")
     if problem := compiling.mismatch_of(compilation):
         raise problem
+
+
+def _made(report: "Report") -> str:
+    if report.kind == "image":
+        return "linker script, firmware.elf, firmware.img"
+    return ", ".join(library.archive for library in report.libraries)
 
 
 def _trusting(key: Path | None, data: Path) -> str:
@@ -70,16 +79,34 @@ def _trusting(key: Path | None, data: Path) -> str:
     return "" if data == DEFAULT_DATA else f" --data {data}"
 
 
-def _table(report: "CompileReport") -> Table:
+def _table(report: "Report") -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
+    rows = _image_rows(report) if report.kind == "image" else _library_rows(report)
+    for name, value in (*rows, ("operators", ", ".join(f"{name} {count}" for name, count in report.operators.items()))):
+        table.add_row(name, value)
+    return table
+
+
+def _image_rows(report: "CompileReport") -> tuple[tuple[str, str], ...]:
     same = "bit-exact" if report.mismatches == 0 else f"{report.mismatches} differ"
-    for name, value in (
+    return (
         ("board", f"{report.board} ({report.core}), {report.toolchain}"),
         ("flash", f"{report.flash_bytes:,} B, weights {report.weights_bytes:,} B"),
         ("RAM", f"{report.ram_bytes:,} B, arena {report.arena_bytes:,} B; stack {report.stack_bytes:,} B"),
         ("instructions", f"{report.instructions:,} for {report.macs:,} MACs, counted on {report.counted_on}"),
         (f"as {report.numerics}", f"{same} on {report.inputs} inputs"),
-        ("operators", ", ".join(f"{name} {count}" for name, count in report.operators.items())),
-    ):
-        table.add_row(name, value)
-    return table
+    )
+
+
+def _library_rows(report: "LibraryReport") -> tuple[tuple[str, str], ...]:
+    flash, ram = (
+        "not measured" if size is None else f"{size:,} B, model and kernels alone"
+        for size in (report.flash_bytes, report.ram_bytes)
+    )
+    return (
+        ("board", f"{report.board} ({report.core}) gets a library: {report.reason}"),
+        *((f"{library.kind}", library.how_to_build) for library in report.libraries),
+        ("flash", f"{flash}; weights {report.weights_bytes:,} B"),
+        ("RAM", f"{ram}; arena {report.arena_bytes:,} B"),
+        ("instructions", f"not counted. {report.not_measured}"),
+    )

@@ -17,7 +17,7 @@ from services.artifact_builder.firmware.signing import SignedImage, sign_image
 from services.artifact_builder.measuring import Measurement, measure, probing_inputs
 from services.artifact_builder.packaging.compiled import packed_compilation
 from services.artifact_builder.signers import signer_for
-from shared.artifacts.compilation import ELF_FILE, IMAGE_FILE, MODEL_FILE, CompileReport
+from shared.artifacts.compilation import ELF_FILE, IMAGE_FILE, MODEL_FILE, CompileReport, Report
 from shared.artifacts.oci import ArtifactFile, MediaType
 from shared.artifacts.provenance import CompilationParameters
 from shared.boards import ImageBoard
@@ -32,7 +32,7 @@ _SOURCES: Final = {".c": MediaType.C_SOURCE, ".h": MediaType.C_SOURCE, ".ld": Me
 class Compilation:
     """What compiling gave."""
 
-    report: CompileReport
+    report: Report
     files: tuple[ArtifactFile, ...]
     """All that the artifact consists of, as `packed_compilation` returns it: the OCI manifest last."""
 
@@ -106,6 +106,11 @@ def compile_model(
     return Compilation(report, packed_compilation(report, files, asked=asked, signer=signer))
 
 
+def operators_of(tflite: bytes) -> dict[str, int]:
+    """Return how often each operator stands in a model."""
+    return dict(Counter(operator.name for operator in read_graph(tflite).operators))
+
+
 def _sources(work: Path) -> Sequence[ArtifactFile]:
     """Return what the compiler read, so that any other build system can build the same."""
     files = sorted(file for file in work.rglob("*") if file.suffix in _SOURCES)
@@ -127,7 +132,7 @@ def _report(
         board=board.name,
         core=board.core,
         numerics=numerics,
-        operators=dict(Counter(operator.name for operator in read_graph(tflite).operators)),
+        operators=operators_of(tflite),
         toolchain=compiled.toolchain,
         version=version,
         image_hash=signed.image_hash,

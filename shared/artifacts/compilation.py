@@ -1,9 +1,10 @@
 """`report.json`: what `edgeloop compile` made of a model, and what of it was measured. The config of its artifact."""
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from shared.boards import LibraryKind
 from shared.events import Digest
 from shared.events.lab import Numerics
 
@@ -41,5 +42,45 @@ class CompileReport(BaseModel):
     mismatches: int = Field(description="How many of them gave other bits than the reference")
 
 
-class ReportDocument(RootModel[CompileReport]):
+class BuiltLibrary(BaseModel):
+    """One library for the board."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: LibraryKind
+    target: str = Field(description="What the kind's tools call the board")
+    folder: str = Field(description="Where it stands unpacked")
+    archive: str = Field(description="The same as a .zip")
+    archive_digest: Digest
+    how_to_build: str
+
+
+class LibraryReport(BaseModel):
+    """What is known of a model on a board that gets a library. What only the board's own tools can say is null."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: Literal["library"] = "library"
+    model: Digest = Field(description="Digest of the .tflite")
+    board: str
+    core: str
+    numerics: Numerics
+    operators: dict[str, int] = Field(description="How often each operator stands in the model")
+    toolchain: str = Field(description="What measured the sizes; empty where nothing compiles for the core")
+    version: str
+    flash_bytes: int | None = Field(description="Of model and kernels, linked alone for the core")
+    ram_bytes: int | None = Field(description="Of the same: .data and .bss, without the stack")
+    arena_bytes: int = Field(description="Planned activation memory, part of ram_bytes")
+    weights_bytes: int = Field(description="Constants of the model, part of flash_bytes")
+    macs: int = Field(description="Multiply-accumulates of one inference")
+    instructions: None = Field(default=None, description="Never counted; `not_measured` says why")
+    reason: str = Field(description="Why it is a library and no image")
+    not_measured: str = Field(description="Why figures are null")
+    libraries: tuple[BuiltLibrary, ...] = Field(min_length=1)
+
+
+Report: TypeAlias = CompileReport | LibraryReport
+
+
+class ReportDocument(RootModel[Annotated[Report, Field(discriminator="kind")]]):
     """The file, whichever kind of report it holds."""

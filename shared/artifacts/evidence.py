@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shared.artifacts.compilation import CompileReport, ReportDocument
+from shared.artifacts.compilation import Report, ReportDocument
 from shared.artifacts.dsse import EnvelopeError, opened
 from shared.artifacts.environment import Environment
 from shared.artifacts.keys import PublicKey
@@ -70,7 +70,7 @@ class Evidence:
         return parsed(Release, self.read(self.manifest.config), self.manifest.config.title)
 
     @cached_property
-    def report(self) -> CompileReport:
+    def report(self) -> Report:
         """The report of a compilation."""
         return parsed(ReportDocument, self.read(self.manifest.config), self.manifest.config.title).root
 

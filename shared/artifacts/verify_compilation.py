@@ -7,6 +7,7 @@ from shared.artifacts.compilation import (
     MODEL_FILE,
     REPORT_FILE,
     VERSION_ANNOTATION,
+    CompileReport,
 )
 from shared.artifacts.evidence import Evidence, RefusedError, require
 from shared.artifacts.images import check_image
@@ -33,7 +34,12 @@ def check_report(evidence: Evidence) -> str:
 def check_files(evidence: Evidence) -> str:
     """Every file is of the kind that its name says, and what belongs to a compilation is there."""
     kinds = {layer.title: layer.mediaType for layer in evidence.manifest.layers}
-    wanted = {MODEL_FILE: MediaType.TFLITE, ELF_FILE: MediaType.ELF, IMAGE_FILE: MediaType.IMAGE}
+    report = evidence.report
+    wanted = {MODEL_FILE: MediaType.TFLITE}
+    if isinstance(report, CompileReport):
+        wanted |= {ELF_FILE: MediaType.ELF, IMAGE_FILE: MediaType.IMAGE}
+    else:
+        wanted |= {library.archive: MediaType.ZIP for library in report.libraries}
     for title, media_type in wanted.items():
         require(kinds.get(title) == media_type, f"{title} is {kinds.get(title, 'missing')}", media_type)
     sources = len(evidence.manifest.layers_of(MediaType.C_SOURCE))
@@ -66,13 +72,24 @@ def check_compilation_provenance(evidence: Evidence) -> str:
 
 
 def check_compiled_image(evidence: Evidence) -> str:
-    """The image has its hash and a trusted signature, and says of itself what the report says of it."""
-    report, data = evidence.report, evidence.only(MediaType.IMAGE)
-    said = {
+    """The image has its hash and a trusted signature, and says of itself what the report says of it.
+
+    In place of an image a library board has archives: they are those of the report.
+    """
+    report = evidence.report
+    if not isinstance(report, CompileReport):
+        archives = {layer.title: layer.digest for layer in evidence.manifest.layers_of(MediaType.ZIP)}
+        said = {library.archive: library.archive_digest for library in report.libraries}
+        require(said == archives, f"the archives are {archives}, {REPORT_FILE} says {said}", "the same")
+        images = evidence.manifest.layers_of(MediaType.IMAGE)
+        require(not images, f"{images and images[0].title} is an image", f"none: {report.board} gets a library")
+        return f"no image, {', '.join(archives)}"
+    data = evidence.only(MediaType.IMAGE)
+    claims = {
         "image_hash": report.image_hash,
         "version": report.version,
         "model_digest": report.model,
         "size_bytes": len(data),
     }
-    check_image(data, report.board, said, evidence.trusted, document=REPORT_FILE)
+    check_image(data, report.board, claims, evidence.trusted, document=REPORT_FILE)
     return report.board

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from services.artifact_builder.packaging.environment import current_environment
 from services.artifact_builder.packaging.statement import signed_compilation_provenance
 from services.artifact_builder.signers import Signer
-from shared.artifacts.compilation import BOARD_ANNOTATION, REPORT_FILE, VERSION_ANNOTATION, CompileReport
+from shared.artifacts.compilation import BOARD_ANNOTATION, REPORT_FILE, VERSION_ANNOTATION, Report
 from shared.artifacts.oci import MANIFEST_MEDIA_TYPE, ArtifactFile, MediaType, manifest_of
 from shared.artifacts.provenance import CompilationParameters
 
 
 def packed_compilation(
-    report: CompileReport, files: Sequence[ArtifactFile], *, asked: CompilationParameters, signer: Signer
+    report: Report, files: Sequence[ArtifactFile], *, asked: CompilationParameters, signer: Signer
 ) -> tuple[ArtifactFile, ...]:
     """Return all that the artifact consists of; the OCI manifest, whose digest is the artifact's, comes last.
 

@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -222,3 +223,48 @@ def test_a_later_compilation_replaces_an_earlier_one_whole(tmp_path: Path) -> No
     assert json.loads((out / "report.json").read_text("utf-8")) == report
     assert _failed(out, _trusted(out)) == {}
     assert {path.name for path in tmp_path.iterdir()} == {"out", "data"}
+
+
+def test_a_board_whose_tools_no_registry_has_gets_a_library_and_the_reason(tmp_path: Path) -> None:
+    out, data = tmp_path / "out", tmp_path / "data"
+    board = ("--board", "arduino-nano-33-ble-sense", "--out", out, "--data", data)
+    done = _edgeloop("compile", MODELS / "cnn_1d.tflite", *board, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert json.loads((out / "report.json").read_text("utf-8")) == report
+    assert (report["kind"], report["board"], report["numerics"]) == ("library", "arduino-nano-33-ble-sense", "tflm")
+    assert 0 < report["weights_bytes"] < report["flash_bytes"]
+    assert 0 < report["arena_bytes"] <= report["ram_bytes"]
+    assert report["instructions"] is None
+    assert "running an image" in report["not_measured"]
+    assert "Arduino's board index" in report["reason"]
+    [library] = report["libraries"]
+    assert "arduino-cli compile" in (out / library["folder"] / "README.md").read_text("utf-8")
+    with zipfile.ZipFile(out / library["archive"]) as archive:
+        unpacked = {
+            str(file.relative_to((out / library["folder"]).parent)): file.read_bytes()
+            for file in (out / library["folder"]).rglob("*")
+            if file.is_file()
+        }
+        assert {name: archive.read(name) for name in archive.namelist()} == unpacked
+    assert _failed(out, _trusted(out)) == {}
+    _flip_a_byte(out / library["archive"], random.Random(4))
+    assert "titled-files" in _failed(out, _trusted(out))
+
+
+def test_a_core_that_nothing_compiles_for_leaves_sizes_open(tmp_path: Path) -> None:
+    out, data = tmp_path / "out", tmp_path / "data"
+    board = ("--board", "espressif-esp-eye", "--out", out, "--data", data)
+    done = _edgeloop("compile", MODELS / "dense.tflite", *board, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["flash_bytes"], report["ram_bytes"], report["toolchain"]) == (None, None, "")
+    assert report["not_measured"].startswith("No compiler for xtensa-lx6")
+    assert _failed(out, _trusted(out)) == {}
+
+
+def test_a_library_is_not_compiled_with_another_toolchain(tmp_path: Path) -> None:
+    board = ("--board", "arduino-nano-33-ble-sense", "--out", tmp_path / "out", "--data", tmp_path / "data")
+    done = _edgeloop("compile", MODELS / "dense.tflite", *board, "--toolchain", "gcc")
+    assert done.returncode == 2
+    assert "gets a library" in done.stderr
