@@ -4,6 +4,7 @@ What a stage depends on is one value, its inputs: its work sees nothing else of 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,9 +26,12 @@ from services.artifact_builder.domain import (
 from services.artifact_builder.errors import AuthorError, InfrastructureError
 from services.artifact_builder.firmware.compiling import (
     CompiledFirmware,
+    CompilerError,
+    CompilerUnavailableError,
     DoesNotFitError,
     Toolchain,
     compile_firmware,
+    warm_up,
 )
 from services.artifact_builder.firmware.signing import SignedImage, sign_image
 from services.artifact_builder.inputs.canonical import zipped
@@ -229,6 +233,24 @@ class Build:
             tree = await asyncio.to_thread(Tree.of, self.site.checkout)
         with stage(BuildStage.DATA):
             data = await self.prepare(manifest, tree)
+        warming = asyncio.create_task(asyncio.to_thread(self._warm_up, manifest))
+        try:
+            return await self._from_data(manifest, tree, data, manifest_file=manifest_file, snapshot=snapshot)
+        finally:
+            warming.cancel()
+
+    def _warm_up(self, manifest: Manifest) -> None:
+        """Make the compiler ready while one thread trains and the other cores wait; compiling waits by Zig's locks."""
+        cache = self.tools.compiler_cache
+        with contextlib.suppress(CompilerError, CompilerUnavailableError, OSError):  # compiling says it, and as whose
+            cache.mkdir(parents=True, exist_ok=True)
+            for core in sorted({board.core for board in images_of(manifest)}):
+                warm_up(core, self.tools.toolchain, cache)
+
+    async def _from_data(
+        self, manifest: Manifest, tree: Tree, data: Files, *, manifest_file: bytes, snapshot: bytes
+    ) -> BuildResult:
+        stage = self.stages.stage
         with stage(BuildStage.TRAIN):
             given = await self.train(manifest, tree, data)
             await self._test(manifest, tree, data, given)

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -183,6 +184,28 @@ def compile_firmware(
         ),
         toolchain=f"{_version(toolchain)} {optimisation}",
     )
+
+
+def warm_up(core: Core, toolchain: Toolchain, cache_dir: Path) -> None:
+    """Let Zig build its runtime library for a core before anything is to be compiled: it costs seconds, and once.
+
+    Args:
+        core: what firmware is to be compiled for.
+        toolchain: GCC needs nothing of the kind.
+        cache_dir: Zig's cache, an existing folder. A mark in it says that the library was built.
+
+    Raises:
+        CompilerError, CompilerUnavailableError: as `compile_firmware`.
+    """
+    if toolchain is not Toolchain.ZIG or (mark := cache_dir / f"warm-{core}-{metadata.version('ziglang')}").exists():
+        return
+    with tempfile.TemporaryDirectory(prefix="edgeloop-warm-up-") as folder:
+        (Path(folder) / "link.ld").write_text("SECTIONS {}\n", "utf-8")
+        (Path(folder) / "nothing.c").write_text("void _start(void) {}\n", "utf-8")
+        command = _command(toolchain, Optimisation.SIZE, core, ["nothing.c"])
+        if (output := _run(command, Path(folder), _environment(cache_dir))) is not None:
+            raise _refused(command, output)
+    mark.touch()
 
 
 def _code_address(board: ImageBoard) -> int:

@@ -159,6 +159,7 @@ def test_training_code_runs_the_model_and_not_the_data(changed: Change, first: B
     assert again.release.model == first.release.model
 
 
+@pytest.mark.usefixtures("first")  # which must be the first with this memory
 def test_inputs_of_a_step_narrow_what_it_depends_on(module_tools: Tools, memory: Memory) -> None:
     narrow = FILES["edgeloop.yaml"].replace(
         "prepare.py], timeout_s: 5", "prepare.py], inputs: [prepare.py], timeout_s: 5"
