@@ -1,6 +1,9 @@
 """The device wire format, compiled from its one authored file."""
 
 import importlib.resources
+import importlib.util
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,27 +34,24 @@ def compile_telemetry(proto: Path) -> Compiled:
         CompilerMissingError: the development tools are not installed.
         ValueError: the file does not compile; protoc has said why on stderr.
     """
-    try:
-        from grpc_tools import protoc  # noqa: PLC0415 - a development tool, absent where services run
-    except ImportError as error:
-        raise CompilerMissingError("protoc is not installed; next: make setup") from error
+    if importlib.util.find_spec("grpc_tools") is None:
+        raise CompilerMissingError("protoc is not installed; next: make setup")
     with tempfile.TemporaryDirectory() as folder:
         output, descriptors = Path(folder) / "python", Path(folder) / "descriptors"
         output.mkdir()
         # protoc brings the files of google/protobuf along; ours imports none today, and may tomorrow.
         bundled = importlib.resources.files("grpc_tools") / "_proto"
-        status = protoc.main(
-            [
-                "protoc",
-                f"-I{proto}",
-                f"-I{bundled}",
-                f"--python_out={output}",
-                f"--pyi_out={output}",
-                f"--descriptor_set_out={descriptors}",
-                SOURCE,
-            ]
-        )
-        if status != 0:
+        # In a process of its own: beside another native protobuf, such as that of onnx, protoc crashes.
+        command = [
+            *(sys.executable, "-m", "grpc_tools.protoc"),
+            f"-I{proto}",
+            f"-I{bundled}",
+            f"--python_out={output}",
+            f"--pyi_out={output}",
+            f"--descriptor_set_out={descriptors}",
+            SOURCE,
+        ]
+        if subprocess.run(command, check=False).returncode != 0:  # noqa: S603 - a development tool on our own file
             raise ValueError(f"proto/{SOURCE} does not compile; mend what protoc names above")
         files = {
             f"{TARGET_FOLDER}/{file.name}": file.read_text("utf-8")

@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.boards import ImageBoard
-from shared.emulation.on_unicorn import boot_unicorn
 
 _EXTREMES: Final = (-128, 127, 0)
 
@@ -38,6 +37,8 @@ def count_instructions(image: bytes, board: ImageBoard, tensor: bytes) -> int:
     Raises:
         shared.emulation.EmulationError: the firmware faulted or hung.
     """
+    from shared.emulation.on_unicorn import boot_unicorn  # noqa: PLC0415 - native code that only a measurement needs
+
     counting = boot_unicorn(image, board, count_instructions=True)
     try:
         instructions = counting.infer(tensor).instructions
@@ -72,6 +73,8 @@ def measure(
     Raises:
         shared.emulation.EmulationError: the firmware faulted or hung.
     """
+    from shared.emulation.on_unicorn import boot_unicorn  # noqa: PLC0415 - native code that only a measurement needs
+
     counting = boot_unicorn(image, board, count_instructions=True)
     try:
         instructions = counting.infer(inputs[0].tobytes()).instructions

@@ -401,7 +401,7 @@ def measure_alone(sources: Mapping[str, str], core: Core, *, workdir: Path, cach
     for name, text in {**sources, "memory.c": memory, "link.ld": _firmware_text("library", "size.ld.in")}.items():
         (workdir / name).write_text(text, "utf-8")
     names = sorted(name for name in (*sources, "memory.c") if name.endswith(".c"))
-    command = _command(Toolchain.ZIG, Optimisation.SPEED, core, names)
+    command = _command(Toolchain.ZIG, Optimisation.SIZE, core, names)
     output = _run(command, workdir, _environment(cache_dir))
     if output is not None:
         raise _refused(command, output)
@@ -410,7 +410,7 @@ def measure_alone(sources: Mapping[str, str], core: Core, *, workdir: Path, cach
     }
     code, data, zeros = (sections.get(name, 0) for name in (".text", ".data", ".bss"))
     return ModelSizes(
-        flash_bytes=code + data, ram_bytes=data + zeros, toolchain=f"{_version(Toolchain.ZIG)} {Optimisation.SPEED}"
+        flash_bytes=code + data, ram_bytes=data + zeros, toolchain=f"{_version(Toolchain.ZIG)} {Optimisation.SIZE}"
     )
 
 
