@@ -94,7 +94,8 @@ def _keys(node: Mapping[str, Any], root: Mapping[str, Any], prefix: str) -> Iter
         yield f"`{path}`", _type(field, root), default, given.get("description") or field.get("description", "")
         items = _resolved(field.get("items", {}), root)
         values = _resolved(_mapped(field), root)
-        for inner, step in ((field, "."), (items, "[]."), (values, ".<name>.")):
+        optional = [(_resolved(option, root), ".") for option in field.get("anyOf", ())]
+        for inner, step in ((field, "."), (items, "[]."), (values, ".<name>."), *optional):
             yield from _keys(inner, root, path + step)
 
 
