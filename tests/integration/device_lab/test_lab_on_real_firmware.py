@@ -57,9 +57,9 @@ def failed(said: CandidateAccepted | CandidateRefused) -> list[str]:
 
 
 def flip_a_weight(model: GeneratedModel) -> GeneratedModel:
-    before, after = model.sources["weights.c"].split("_weights[120] EL_ALIGNED = {", 1)
+    before, after = model.sources["weights.c"].split("_weights[128] EL_ALIGNED = {", 1)
     first, rest = after.split(",", 1)
-    flipped = f"{before}_weights[120] EL_ALIGNED = {{{-int(first)},{rest}"
+    flipped = f"{before}_weights[128] EL_ALIGNED = {{{-int(first)},{rest}"
     return replace(model, sources={**model.sources, "weights.c": flipped})
 
 
