@@ -6,39 +6,37 @@ What a stage depends on is one value, its inputs: its work sees nothing else of 
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from services.artifact_builder import source, steps
+from services.artifact_builder.board_stages import (
+    BoardStages,
+    Packing,
+    all_fit,
+    require_sizes,
+    require_time_and_energy,
+    sources_of,
+)
 from services.artifact_builder.caching.codecs import pack, unpack
-from services.artifact_builder.caching.keys import NOT_IN_KEY, Files
+from services.artifact_builder.caching.keys import Files
 from services.artifact_builder.codegen import GeneratedModel, generate
 from services.artifact_builder.domain import (
     Artifact,
-    Packed,
     PackedLibrary,
     firmware_version,
-    over_budget,
-    over_time_budget,
     release_of,
 )
 from services.artifact_builder.errors import AuthorError, InfrastructureError
 from services.artifact_builder.firmware.compiling import (
-    CompiledFirmware,
     CompilerError,
     CompilerUnavailableError,
-    DoesNotFitError,
-    Toolchain,
-    compile_firmware,
     warm_up,
 )
-from services.artifact_builder.firmware.signing import SignedImage, sign_image
-from services.artifact_builder.inputs.canonical import zipped
 from services.artifact_builder.inputs.quantising import ConversionInputs, Converted, convert
 from services.artifact_builder.inputs.sources import Source
 from services.artifact_builder.libraries import facts_of, images_of, pack_libraries
-from services.artifact_builder.measuring import count_instructions
 from services.artifact_builder.packaging.assemble import packed
 from services.artifact_builder.packaging.snapshot import snapshot_of
 from services.artifact_builder.programs import Room
@@ -50,8 +48,6 @@ from services.artifact_builder.steps import DataInputs, Script, TestInputs, Trai
 from services.artifact_builder.tools import Tools
 from services.artifact_builder.trees import Tree
 from shared.artifacts.oci import MediaType
-from shared.boards import ImageBoard
-from shared.emulation import EmulationError
 from shared.events import Trigger
 from shared.events.artifact import BuildStage, FirmwareSummary, StageTiming
 from shared.events.device import GoldenVector
@@ -60,7 +56,7 @@ from shared.inference.tflm import require_tflm
 from shared.releases.datasets import read_dataset
 from shared.releases.manifest import Manifest, Step
 from shared.releases.manifest_loader import MANIFEST_NAME, load_manifest
-from shared.releases.release import Firmware, Release
+from shared.releases.release import Release
 
 T = TypeVar("T")
 
@@ -176,46 +172,6 @@ class GenerateInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class CompileInputs:
-    """All that one board's firmware depends on."""
-
-    generated: GeneratedModel
-    board: ImageBoard
-    model_digest: str
-    toolchain: Toolchain
-
-
-@dataclass(frozen=True, slots=True)
-class SignInputs:
-    """All that one board's image depends on."""
-
-    binary: bytes
-    board: ImageBoard
-    version: str
-    security_counter: int | None
-    model_digest: str
-    public_key: bytes
-    key: Path | str = field(metadata=NOT_IN_KEY)
-
-
-@dataclass(frozen=True, slots=True)
-class CountInputs:
-    """All that the count of one board's instructions depends on: a signature and a version change none."""
-
-    binary: bytes
-    board: ImageBoard
-    tensor: bytes
-    image: bytes = field(metadata=NOT_IN_KEY)
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """What one inference takes."""
-
-    instructions: int
-
-
-@dataclass(frozen=True, slots=True)
 class Build:
     """One build. Each stage is a method that gives the next one its inputs."""
 
@@ -261,28 +217,29 @@ class Build:
             generated = await self._generate(manifest, model)
             expected = await self._expected(manifest, model, generated, datasets)
         int8 = Artifact(model.int8, MediaType.TFLITE, "model/model-int8.tflite")
+        on_boards = BoardStages(self.tools, self.stages, self.site.folder)
         with stage(BuildStage.COMPILE):
             boards = images_of(manifest)
-            compiled = _all_fit(
+            compiled = all_fit(
                 await asyncio.gather(
-                    *(self._compile(generated, board, int8) for board in boards), return_exceptions=True
+                    *(on_boards.compile(generated, board, int8) for board in boards), return_exceptions=True
                 )
             )
-            _within_budgets(manifest, boards, compiled)
+            require_sizes(manifest, boards, compiled)
             golden = GoldenVector(input=expected.golden_input, output=expected.golden_output)
             libraries = await asyncio.to_thread(self._libraries, manifest, generated, int8, golden)
         with stage(BuildStage.SIGN):
             version = firmware_version(manifest.release, int8.blob.digest)
             signed = [
-                await self._sign(binary.binary, board, int8, version, manifest.security_counter)
+                await on_boards.sign(binary.binary, board, int8, version, manifest.security_counter)
                 for board, binary in zip(boards, compiled, strict=True)
             ]
             counted = [
-                await self._count(board, binary.binary, image.data, expected.golden_input)
+                await on_boards.count(board, binary.binary, image.data, expected.golden_input)
                 for board, binary, image in zip(boards, compiled, signed, strict=True)
             ]
-            _within_time_budgets(manifest, boards, counted)
-            packing = _Packing(_sources_of(generated), generated.arena_bytes, version)
+            require_time_and_energy(manifest, boards, counted)
+            packing = Packing(sources_of(generated), generated.arena_bytes, version)
             release, files = release_of(
                 project=self.request.project,
                 repository=source.without_secrets(self.request.repository),
@@ -422,25 +379,6 @@ class Build:
 
         return unpack(Expected, await self.stages.remembered(Part.REFERENCE, inputs, work))
 
-    async def _compile(self, generated: GeneratedModel, board: ImageBoard, int8: Artifact) -> CompiledFirmware:
-        inputs = CompileInputs(generated, board, int8.blob.digest, self.tools.toolchain)
-
-        def compiled() -> CompiledFirmware:
-            self.tools.compiler_cache.mkdir(parents=True, exist_ok=True)
-            return compile_firmware(
-                inputs.generated,
-                inputs.board,
-                model_digest=inputs.model_digest,
-                toolchain=inputs.toolchain,
-                workdir=self.site.folder(f"firmware/{board.name}"),
-                cache_dir=self.tools.compiler_cache,
-            )
-
-        async def work() -> Files:
-            return pack(await asyncio.to_thread(compiled))
-
-        return unpack(CompiledFirmware, await self.stages.remembered(Part.COMPILE, inputs, work))
-
     def _libraries(
         self, manifest: Manifest, generated: GeneratedModel, int8: Artifact, golden: GoldenVector
     ) -> list[PackedLibrary]:
@@ -453,48 +391,6 @@ class Build:
         )
         return pack_libraries(manifest, generated, facts, folder=self.site.folder, cache_dir=self.tools.compiler_cache)
 
-    async def _sign(
-        self, binary: bytes, board: ImageBoard, int8: Artifact, version: str, security_counter: int | None
-    ) -> SignedImage:
-        inputs = SignInputs(
-            binary=binary,
-            board=board,
-            version=version,
-            security_counter=security_counter,
-            model_digest=int8.blob.digest,
-            public_key=self.tools.public_key(),
-            key=self.tools.signing_key,
-        )
-
-        async def work() -> Files:
-            return pack(
-                sign_image(
-                    inputs.binary,
-                    inputs.board,
-                    version=inputs.version,
-                    model_digest=inputs.model_digest,
-                    key=inputs.key,
-                    security_counter=inputs.security_counter,
-                )
-            )
-
-        return unpack(SignedImage, await self.stages.remembered(Part.SIGN, inputs, work))
-
-    async def _count(self, board: ImageBoard, binary: bytes, image: bytes, tensor: bytes) -> Counted:
-        inputs = CountInputs(binary, board, tensor, image)
-
-        async def work() -> Files:
-            try:
-                counted = await asyncio.to_thread(count_instructions, inputs.image, inputs.board, inputs.tensor)
-            except EmulationError as error:
-                raise AuthorError(
-                    f"firmware for {board.name} does not run on its emulated core: {error}. This is Edgeloop's fault, "
-                    "not the repository's. Next: report it with the model file"
-                ) from error
-            return pack(Counted(counted))
-
-        return unpack(Counted, await self.stages.remembered(Part.COUNT, inputs, work))
-
 
 def _declared_datasets(manifest: Manifest) -> tuple[tuple[str, str, str], ...]:
     """Return of each dataset the name, its key in the manifest, and its path."""
@@ -504,69 +400,3 @@ def _declared_datasets(manifest: Manifest) -> tuple[tuple[str, str, str], ...]:
         ("test", "data.test.path", data.test.path),
         *((file.path, f"data.more[{index}].path", file.path) for index, file in enumerate(data.more)),
     )
-
-
-def _all_fit(results: Sequence[CompiledFirmware | BaseException]) -> list[CompiledFirmware]:
-    """Return the firmware of all boards, or raise: every board that is too small is named, in the manifest's order."""
-    if misfits := [str(result) for result in results if isinstance(result, DoesNotFitError)]:
-        raise AuthorError(misfits[0], misfits[1:])
-    compiled = []
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-        compiled.append(result)
-    return compiled
-
-
-def _within_budgets(manifest: Manifest, boards: Sequence[ImageBoard], compiled: Sequence[CompiledFirmware]) -> None:
-    problems = [
-        problem
-        for board, firmware in zip(boards, compiled, strict=True)
-        for problem in over_budget(manifest, board.name, firmware.flash_bytes, firmware.ram_bytes)
-    ]
-    if problems:
-        raise AuthorError(problems[0], problems[1:])
-
-
-def _within_time_budgets(manifest: Manifest, boards: Sequence[ImageBoard], counted: Sequence[Counted]) -> None:
-    problems = [
-        problem
-        for board, found in zip(boards, counted, strict=True)
-        for problem in over_time_budget(manifest.budgets.get(board.name), board, found.instructions)
-    ]
-    if problems:
-        raise AuthorError(problems[0], problems[1:])
-
-
-def _sources_of(generated: GeneratedModel) -> Artifact:
-    files = {name: text.encode() for name, text in generated.sources.items()}
-    return Artifact(zipped(files), MediaType.ZIP, "firmware/model-sources.zip")
-
-
-@dataclass(frozen=True, slots=True)
-class _Packing:
-    """What the firmware of all boards has in common."""
-
-    sources: Artifact
-    arena_bytes: int
-    version: str
-
-    def pack(self, board: ImageBoard, compiled: CompiledFirmware, signed: SignedImage, counted: Counted) -> Packed:
-        """List one board's firmware, with its bytes."""
-        image = Artifact(signed.data, MediaType.IMAGE, f"firmware/{board.name}.img")
-        elf = Artifact(compiled.elf, MediaType.ELF, f"firmware/{board.name}.elf")
-        firmware = Firmware(
-            board=board.name,
-            toolchain=compiled.toolchain,
-            image=image.blob,
-            elf=elf.blob,
-            sources=self.sources.blob,
-            image_hash=signed.image_hash,
-            version=self.version,
-            flash_bytes=compiled.flash_bytes,
-            ram_bytes=compiled.ram_bytes,
-            arena_bytes=self.arena_bytes,
-            security_counter=signed.security_counter,
-            instructions=counted.instructions,
-        )
-        return Packed(firmware, (image, elf, self.sources))

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from shared.events.lab import Numerics
 from shared.inference import InferenceError, ReferenceMissingError
+from shared.inference.int8 import require_int8
 
 NUMERICS: Final = Numerics.LITERT
 
@@ -63,20 +64,9 @@ def litert_int8_outputs(model: bytes, inputs: npt.NDArray[np.int8]) -> npt.NDArr
         ReferenceMissingError: LiteRT is not installed.
         InferenceError: LiteRT cannot run the model, or `inputs` do not fit it.
     """
-    if inputs.dtype != np.int8:
-        raise InferenceError(
-            f"inputs are {inputs.dtype}; an int8 model takes int8: quantise them with shared.releases.histograms"
-        )
     interpreter = _interpreter(model)
     wanted, produced = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    for place, details in (("input", wanted), ("output", produced)):
-        if np.dtype(details["dtype"]) != np.int8:
-            raise InferenceError(
-                f"the model's {place} tensor is {np.dtype(details['dtype'])}; full int8 is allowed: quantise it fully"
-            )
-    shape = tuple(int(size) for size in wanted["shape"])
-    if inputs[:1].size and inputs[0].size != np.prod(shape):
-        raise InferenceError(f"a row of the inputs has shape {inputs.shape[1:]}; the model takes {shape}")
+    shape = require_int8(inputs, wanted, produced)
     outputs = np.empty((len(inputs), int(np.prod(produced["shape"]))), dtype=np.int8)
     for row, window in enumerate(inputs):
         try:
