@@ -10,8 +10,8 @@ bit by bit, and a difference ends the run with exit code 1. Flash is the whole i
 Tiny; "model" is the part of it that the model's own constants take. RAM is .data and .bss, the arena included; stack is
 what was used of it. The arena stands beside the head of TFLM's arena, which its own recording allocator prints.
 
-TFLM's C++ kernels are in no package registry, and the TinyML engines on PyPI generate no C for int8 .tflite models. So
-the other side of every DSP core is our portable C, the same files compiled for the same core with EL_PORTABLE.
+The C and C++ sources of TFLM, CMSIS-NN and microTVM are in no package registry; no other engine was tried. So the other
+side of every DSP core is our portable C, the same files compiled for the same core with EL_PORTABLE.
 """
 
 import argparse
