@@ -33,7 +33,7 @@ from services.model_validator.assessment import assess as assess_model
 from shared.boards import board_named
 from shared.events import Check
 from shared.events.artifact import BuildStage, StageTiming
-from shared.inference import ReferenceMissingError
+from shared.inference import ReferenceUnavailableError
 from shared.inference.tflm import require_tflm
 from shared.releases.gates import passes
 from shared.releases.manifest import Manifest
@@ -151,7 +151,7 @@ async def check(path: Path, bench: Bench, told: Callable[[BuildStage], None]) ->
             return report.model_copy(update={"failure": failure, "stages": tuple(stages.timings)}), None
         except AuthorError as error:
             raise UsageError("\n".join((error.reason, *error.last_lines))) from error
-        except (MachineError, NoSandboxError, ReferenceMissingError) as error:
+        except (MachineError, NoSandboxError, ReferenceUnavailableError) as error:
             raise InfrastructureError(str(error)) from error
 
 

@@ -27,7 +27,7 @@ from shared.artifacts.oci import LAYOUT_FILE
 from shared.boards import Board, LibraryBoard, UnknownBoardError, board_named
 from shared.emulation import EmulationError
 from shared.events.lab import Numerics
-from shared.inference import InferenceError, ReferenceMissingError
+from shared.inference import InferenceError, ReferenceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ _AUTHOR: Final = (
     SignerError,
     InferenceError,
 )
-_MACHINE: Final = (CompilerError, CompilerUnavailableError, ReferenceMissingError, EmulationError)
+_MACHINE: Final = (CompilerError, CompilerUnavailableError, ReferenceUnavailableError, EmulationError)
 _LARGEST_MODEL_BYTES: Final = 64 * 2**20
 
 

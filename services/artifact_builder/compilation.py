@@ -75,7 +75,7 @@ def compile_model(
         DoesNotFitError: the board is too small.
         CompilerError, CompilerUnavailableError, SigningError: as their functions say.
         services.artifact_builder.key_uri.SignerError: there is no usable key.
-        shared.inference.InferenceError, shared.inference.ReferenceMissingError: there is no reference to compare with.
+        shared.inference.InferenceError, shared.inference.ReferenceUnavailableError: no reference to compare with.
     """
     signer = signer_for(bench.key)
     generated = generate(tflite, numerics)

@@ -55,7 +55,7 @@ def compile_library(
         DoesNotFitError: the board is too small.
         CompilerError, CompilerUnavailableError: as their functions say.
         services.artifact_builder.key_uri.SignerError: there is no usable key.
-        shared.inference.InferenceError, shared.inference.ReferenceMissingError: there is no reference to store.
+        shared.inference.InferenceError, shared.inference.ReferenceUnavailableError: there is no reference to store.
     """
     signer = signer_for(bench.key)
     generated = generate(tflite, numerics)

@@ -18,7 +18,7 @@ from services.artifact_builder.firmware.signing import SigningError
 from services.artifact_builder.key_uri import SignerError
 from services.artifact_builder.sandbox.processes import SupervisorError
 from shared.events.artifact import BuildStage, StageTiming
-from shared.inference import InferenceError, ReferenceMissingError
+from shared.inference import InferenceError, ReferenceUnavailableError
 from shared.releases.datasets import DatasetError
 from shared.releases.manifest_loader import ManifestError
 
@@ -32,7 +32,13 @@ AUTHOR_ERRORS: Final = (
 )
 """What adapters raise when the repository is at fault; each message names the place and the next step."""
 
-MACHINE_ERRORS: Final = (ReferenceMissingError, SigningError, SignerError, SupervisorError, CompilerUnavailableError)
+MACHINE_ERRORS: Final = (
+    ReferenceUnavailableError,
+    SigningError,
+    SignerError,
+    SupervisorError,
+    CompilerUnavailableError,
+)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from services.device_lab_scheduler.bench import BenchError, BoardJob, Emulator
-from services.device_lab_scheduler.domain.acceptance import BoardRun, Expectation, judge_candidate
+from services.device_lab_scheduler.domain.acceptance import BoardRun, Expectation, judge_candidate, not_runnable
 from services.device_lab_scheduler.domain.candidates import Refuse, Stage, Validator, Verdict, join
 from services.device_lab_scheduler.metrics import count_infrastructure_failure, count_result, count_runs
 from services.device_lab_scheduler.store import find_result, keep_result, load_candidate, save_candidate
@@ -17,7 +17,7 @@ from shared.bus.outcomes import Retry
 from shared.events import Event
 from shared.events.lab import CandidateAccepted, CandidateRefused, RunStaging
 from shared.events.validation import DataRejected, DataValidated, ModelRejected, ModelValidated
-from shared.inference import ReferenceMissingError
+from shared.inference import InferenceError, ReferenceUnavailableError
 from shared.inference.reference import reference_outputs
 from shared.releases.datasets import read_dataset
 from shared.releases.gates import not_passed
@@ -92,19 +92,20 @@ async def run_staging(event: Event[RunStaging], deps: Deps) -> Emissions:
         return [known.model_copy(update={"project": order.project})]
     release = await load_release(deps.blobs, order.digest)
     try:
-        runs = await deps.boards.run(await _jobs(release, deps.blobs))
+        jobs = await _jobs(release, deps.blobs)
+    except InferenceError as error:
+        return [await _kept(not_runnable(order.project, order.digest, str(error)), procedure, deps)]
+    except ReferenceUnavailableError as error:
+        raise Retry(str(error), delay_s=_RUNTIME_MISSING_DELAY_S) from error
+    try:
+        runs = await deps.boards.run(jobs)
     except BenchError as error:
         count_infrastructure_failure()
         raise Retry(str(error), delay_s=_LAB_BROKEN_DELAY_S) from error
-    except ReferenceMissingError as error:
-        raise Retry(str(error), delay_s=_RUNTIME_MISSING_DELAY_S) from error
     count_runs(runs)
     expectations = [_expectation(release, firmware) for firmware in release.firmware]
     result = judge_candidate(order.project, order.digest, list(zip(runs, expectations, strict=True)))
-    count_result(result, reused=False)
-    async with deps.store.transaction() as tx:
-        keep_result(tx, procedure, result)
-    return [result]
+    return [await _kept(result, procedure, deps)]
 
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -133,6 +134,15 @@ def _join(event: Event[AnyVerdict], verdict: Verdict, tx: Transaction) -> Emissi
 
 def _rejection(validator: Validator, said: DataRejected | ModelRejected) -> Verdict:
     return Verdict(validator, passed=False, failed=not_passed(said.checks))
+
+
+async def _kept(
+    result: CandidateAccepted | CandidateRefused, procedure: str, deps: Deps
+) -> CandidateAccepted | CandidateRefused:
+    count_result(result, reused=False)
+    async with deps.store.transaction() as tx:
+        keep_result(tx, procedure, result)
+    return result
 
 
 async def _jobs(release: Release, blobs: Blobs) -> list[BoardJob]:

@@ -7,8 +7,8 @@ from services.model_validator.domain import Answers, Fit, LibraryFit, judge
 from shared.boards import Board, ImageBoard, board_named
 from shared.events import Check, CheckOutcome
 from shared.inference import InferenceError
-from shared.inference.litert import litert_float_outputs
-from shared.inference.reference import reference_outputs
+from shared.inference.answering import Question, Runtime
+from shared.inference.reference import answers
 from shared.releases.datasets import Dataset, DatasetError, read_dataset
 from shared.releases.histograms import quantise
 from shared.releases.manifest import Budget
@@ -19,15 +19,15 @@ def assess(release: Release, test: bytes, int8: bytes, float32: bytes | None) ->
     """Run both models on the test set, and judge their answers and the sizes of the firmware.
 
     Raises:
-        shared.inference.ReferenceMissingError: this machine has no reference runtime.
+        shared.inference.ReferenceUnavailableError: this machine gives no answer.
     """
     try:
-        answers = _answers(release, read_dataset(test, name="test"), int8, float32)
+        answered = _answers(release, read_dataset(test, name="test"), int8, float32)
     except (InferenceError, DatasetError) as error:
         return (_not_runnable(error),)
     manifest = release.manifest
     fits = [_fit(board_named(name), release) for name in manifest.boards]
-    return judge(answers, manifest.gates, len(manifest.labels), release.golden.output, fits)
+    return judge(answered, manifest.gates, len(manifest.labels), release.golden.output, fits)
 
 
 def _fit(board: Board, release: Release) -> Fit | LibraryFit:
@@ -43,11 +43,16 @@ def _answers(release: Release, test: Dataset, int8: bytes, float32: bytes | None
     x: npt.NDArray[np.float32] = test.x[usable]
     golden = np.frombuffer(release.golden.input, dtype=np.int8)[None]
     numerics = release.manifest.model.numerics
+    runtime = Runtime.of(numerics)
+    questions = [Question(runtime, int8, quantise(x, release.model.input)), Question(runtime, int8, golden)]
+    if float32 is not None:
+        questions.append(Question(Runtime.LITERT_FLOAT32, float32, x))
+    outputs, golden_output, *reference = answers(questions)
     return Answers(
         labels=test.y[usable],
-        int8=reference_outputs(numerics, int8, quantise(x, release.model.input)),
-        float32=None if float32 is None else litert_float_outputs(float32, x),
-        golden=reference_outputs(numerics, int8, golden).tobytes(),
+        int8=outputs,
+        float32=reference[0] if reference else None,
+        golden=golden_output.tobytes(),
         numerics=numerics,
     )
 

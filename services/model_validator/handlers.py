@@ -10,7 +10,7 @@ from shared.bus.outcomes import Retry
 from shared.events import Event
 from shared.events.artifact import ArtifactBuilt
 from shared.events.validation import ModelRejected, ModelValidated
-from shared.inference import ReferenceMissingError
+from shared.inference import ReferenceUnavailableError
 from shared.releases.gates import passes
 from shared.runtime.handlers import Emissions, Route, works_on
 from shared.store import Blobs, load_release
@@ -36,7 +36,7 @@ async def validate_model(event: Event[ArtifactBuilt], deps: Deps) -> Emissions:
     float32 = None if reference is None else await deps.blobs.get(reference.digest)
     try:
         checks = await asyncio.to_thread(assess, release, test, int8, float32)
-    except ReferenceMissingError as error:
+    except ReferenceUnavailableError as error:
         raise Retry(str(error), delay_s=_RUNTIME_MISSING_DELAY_S) from error
     count(checks)
     verdict = ModelValidated if passes(checks) else ModelRejected

@@ -87,6 +87,18 @@ def judge_candidate(
     return CandidateRefused(project=project, digest=digest, reason=explain(checks), boards=results, checks=checks)
 
 
+def not_runnable(project: str, digest: str, said: str) -> CandidateRefused:
+    """Return the lab's word on a release whose model no reference runtime runs: there is nothing to compare with."""
+    check = Check(
+        name="runs-in-reference",
+        outcome=CheckOutcome.FAILED,
+        observed=said,
+        allowed="a model that its reference runtime runs",
+        detail="correct the model as said, and push again",
+    )
+    return CandidateRefused(project=project, digest=digest, reason=explain((check,)), checks=(check,))
+
+
 def judge_board(run: BoardRun, expected: Expectation) -> tuple[Check, ...]:
     """Return the answers of one board's gates; a board that faulted has only that to say."""
     if run.fault:

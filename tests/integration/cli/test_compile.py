@@ -23,6 +23,7 @@ from shared.emulation.on_unicorn import boot_unicorn
 from shared.events import CheckOutcome
 from shared.inference.tflm import tflm_outputs
 from tests.support import ROOT
+from tests.tflite_models import AS_AFTER_TRAINING_ON_ZEROS
 
 MODELS = ROOT / "tests" / "data" / "models"
 
@@ -84,6 +85,15 @@ def test_recorded_inputs_are_compared_one_by_one(tmp_path: Path) -> None:
         (folder / f"{number}.bin").write_bytes(row.tobytes())
     report = _compiled(model, tmp_path / "out", "--inputs", folder)
     assert (report["inputs"], report["mismatches"]) == (7, 0)
+
+
+def test_a_model_over_which_the_reference_aborts_is_refused_by_name(tmp_path: Path) -> None:
+    hostile = tmp_path / "hostile.tflite"
+    hostile.write_bytes(AS_AFTER_TRAINING_ON_ZEROS)
+    done = _edgeloop("compile", hostile, "--board", "cortex-m4", "--out", tmp_path / "out", "--data", tmp_path / "data")
+    assert done.returncode == 2
+    assert "hostile.tflite: TFLM ends with signal 6 (SIGABRT) on model sha256:" in " ".join(done.stderr.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_truncated_model_is_refused_by_name(tmp_path: Path) -> None:

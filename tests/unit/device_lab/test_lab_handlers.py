@@ -30,6 +30,7 @@ from shared.inference.tflm import tflm_outputs
 from shared.runtime import Emissions, Handler
 from shared.store import Store
 from tests.data.gestures.release import INT8, MemoryBlobs, gestures_release
+from tests.tflite_models import AS_AFTER_TRAINING_ON_ZEROS
 
 DIGEST = "sha256:" + "a" * 64
 CHECKS = (
@@ -193,3 +194,14 @@ async def test_a_broken_lab_asks_for_a_retry_and_refuses_nothing(deps: Deps) -> 
         await stage(deps, digest)
     deps.boards.broken = False
     assert isinstance(await stage(deps, digest), CandidateAccepted)
+
+
+async def test_a_model_over_which_tflm_aborts_is_refused_and_the_next_order_is_served(deps: Deps) -> None:
+    assert isinstance(deps.blobs, MemoryBlobs)
+    hostile, _ = gestures_release(deps.blobs, int8=AS_AFTER_TRAINING_ON_ZEROS)
+    sound, _ = gestures_release(deps.blobs)
+    refused = await stage(deps, hostile)
+    assert isinstance(refused, CandidateRefused)
+    assert refused.reason.startswith("runs-in-reference: TFLM ends with signal 6 (SIGABRT) on model sha256:")
+    assert await stage(deps, hostile) == refused
+    assert isinstance(await stage(deps, sound), CandidateAccepted)

@@ -1,9 +1,8 @@
 """The handler: a real model in TFLM and LiteRT, and one verdict."""
 
 import asyncio
-import builtins
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
@@ -16,6 +15,7 @@ from shared.events.artifact import ArtifactBuilt
 from shared.events.validation import ModelRejected, ModelValidated
 from shared.releases.datasets import Dataset
 from tests.data.gestures.release import FLOAT32, MemoryBlobs, gestures_release, recordings
+from tests.tflite_models import AS_AFTER_TRAINING_ON_ZEROS
 
 
 def built(digest: str) -> Event[ArtifactBuilt]:
@@ -70,17 +70,25 @@ async def test_a_float_model_in_place_of_the_int8_one_is_rejected_and_named() ->
     assert "full int8" in said.checks[0].observed
 
 
-async def test_a_validator_without_tflm_asks_for_a_retry_and_rejects_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_model_over_which_tflm_aborts_is_rejected_and_the_next_release_is_judged() -> None:
+    blobs = MemoryBlobs()
+    hostile, release = gestures_release(blobs, int8=AS_AFTER_TRAINING_ON_ZEROS)
+    sound, _ = gestures_release(blobs)
+    said = await verdict(blobs, hostile)
+    assert isinstance(said, ModelRejected)
+    assert failed(said) == ["runs-in-reference"]
+    assert "TFLM ends with signal 6 (SIGABRT)" in said.checks[0].observed
+    assert release.model.int8.digest in said.checks[0].observed
+    assert isinstance(await verdict(blobs, sound), ModelValidated)
+
+
+async def test_a_validator_without_tflm_asks_for_a_retry_and_rejects_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     blobs = MemoryBlobs()
     digest, _ = gestures_release(blobs)
-    real = builtins.__import__
-
-    def without_tflm(name: str, *rest: Any) -> Any:
-        if name.startswith("tflite_micro"):
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without_tflm)
+    (tmp_path / "tflite_micro.py").write_text("raise ImportError('not for this platform')")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(Retry):
         await verdict(blobs, digest)
 
