@@ -91,7 +91,8 @@ def _image_rows(report: "CompileReport") -> tuple[tuple[str, str], ...]:
     same = "bit-exact" if report.mismatches == 0 else f"{report.mismatches} differ"
     return (
         ("board", f"{report.board} ({report.core}), {report.toolchain}"),
-        ("flash", f"{report.flash_bytes:,} B, weights {report.weights_bytes:,} B"),
+        ("flash", f"{report.flash_bytes:,} B, of it model and kernels {report.model_flash_bytes:,} B"),
+        ("constants", f"{report.weights_bytes:,} B of these"),
         ("RAM", f"{report.ram_bytes:,} B, arena {report.arena_bytes:,} B; stack {report.stack_bytes:,} B"),
         ("instructions", f"{report.instructions:,} for {report.macs:,} MACs, counted on {report.counted_on}"),
         (f"as {report.numerics}", f"{same} on {report.inputs} inputs"),

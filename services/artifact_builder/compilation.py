@@ -137,6 +137,7 @@ def _report(
         version=version,
         image_hash=signed.image_hash,
         flash_bytes=compiled.flash_bytes,
+        model_flash_bytes=compiled.model_flash_bytes,
         ram_bytes=compiled.ram_bytes,
         arena_bytes=generated.arena_bytes,
         weights_bytes=generated.weights_bytes,

@@ -31,9 +31,13 @@ class CompileReport(BaseModel):
     version: str = Field(description="As in the image header")
     image_hash: str = Field(description="SHA-256 of the image as MCUboot reports it, hex")
     flash_bytes: int = Field(description="What follows the image header in flash")
+    model_flash_bytes: int = Field(
+        description="Model and kernels, part of flash_bytes: the ELF's section .model, without the command line, "
+        "start-up and C library"
+    )
     ram_bytes: int = Field(description="Static: .data and .bss, without the stack")
     arena_bytes: int = Field(description="Planned activation memory, part of ram_bytes")
-    weights_bytes: int = Field(description="Constants of the model, part of flash_bytes")
+    weights_bytes: int = Field(description="Constants of the model, part of model_flash_bytes")
     stack_bytes: int = Field(description="High-water mark over one inference, by painting")
     macs: int = Field(description="Multiply-accumulates of one inference")
     instructions: int = Field(description="Of one inference, counted by running the image on the emulated core")

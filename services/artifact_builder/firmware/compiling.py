@@ -24,7 +24,7 @@ from shared.boards import Core, ImageBoard
 _LINES_SHOWN = 20
 _TIMEOUT_S = 300.0
 _DISK_IS_FULL = ("No space left on device", "NoSpaceLeft")
-_COMMON_FLAGS = (
+_COMPILE_FLAGS = (
     "-std=c99",
     "-g0",
     "-ffreestanding",
@@ -36,11 +36,12 @@ _COMMON_FLAGS = (
     "-ffp-contract=off",
     "-fno-builtin",
     "-fomit-frame-pointer",
-    "-Wl,--gc-sections",
-    "-Wl,--build-id=none",
-    "-Wl,--strip-debug",
 )
-
+_LINK_FLAGS = ("-Wl,--gc-sections", "-Wl,--build-id=none", "-Wl,--strip-debug", "-T", "link.ld", "-nostartfiles")
+# The model and its kernels as one object, to which the linker script gives a section of its own.
+_MODEL_OBJECT = "model.o"
+_MODEL_SECTION = ".model"
+_MODEL_FOLDERS = ("kernels", "model")
 
 _FLOATING_POINT = {
     Core.CORTEX_M0PLUS: (),
@@ -130,6 +131,8 @@ class CompiledFirmware:
     """What follows the image header in flash."""
     elf: bytes
     flash_bytes: int
+    model_flash_bytes: int
+    """The model and its kernels, part of `flash_bytes`: what they add to a firmware that links them."""
     ram_bytes: int
     """Static: .data and .bss, without the stack."""
     toolchain: str
@@ -165,21 +168,29 @@ def compile_firmware(
         CompilerUnavailableError: the compiler is missing, was killed, ran out of disk or never ended.
     """
     sources = _write_sources(model, board, model_digest, workdir)
-    command = _command(toolchain, optimisation, board.core, [*(f"-D{name}" for name in defines), *sources])
+    ours = [name for name in sources if name.startswith(_MODEL_FOLDERS)]
+    others = [name for name in sources if name not in ours]
+    macros = [f"-D{name}" for name in defines]
     environment = _environment(cache_dir or workdir / "zig-cache")
-    output = _run(command, workdir, environment)
-    if output is not None:
-        _raise_overflow(output, board)
-        raise _refused(command, output)
+    for command in (
+        _combine_command(toolchain, optimisation, board.core, [*macros, *ours]),
+        _link_command(toolchain, optimisation, board.core, [*macros, *others, _MODEL_OBJECT]),
+    ):
+        output = _run(command, workdir, environment)
+        if output is not None:
+            _raise_overflow(output, board)
+            raise _refused(command, output)
     elf = (workdir / "firmware.elf").read_bytes()
     binary = flash_image(elf, _code_address(board))
+    sections = memory_sections(elf)
     return CompiledFirmware(
         binary=binary,
         elf=elf,
         flash_bytes=len(binary),
+        model_flash_bytes=sum(section.size_bytes for section in sections if section.name == _MODEL_SECTION),
         ram_bytes=sum(
             section.size_bytes
-            for section in memory_sections(elf)
+            for section in sections
             if section.address >= board.ram_address and section.name != ".stack"
         ),
         toolchain=f"{_version(toolchain)} {optimisation}",
@@ -202,7 +213,7 @@ def warm_up(core: Core, toolchain: Toolchain, cache_dir: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="edgeloop-warm-up-") as folder:
         (Path(folder) / "link.ld").write_text("SECTIONS {}\n", "utf-8")
         (Path(folder) / "nothing.c").write_text("void _start(void) {}\n", "utf-8")
-        command = _command(toolchain, Optimisation.SIZE, core, ["nothing.c"])
+        command = _link_command(toolchain, Optimisation.SIZE, core, ["nothing.c"])
         if (output := _run(command, Path(folder), _environment(cache_dir))) is not None:
             raise _refused(command, output)
     mark.touch()
@@ -269,9 +280,19 @@ def _linker_script(board: ImageBoard) -> str:
     return text
 
 
-def _command(toolchain: Toolchain, optimisation: Optimisation, core: Core, sources: Sequence[str]) -> list[str]:
+def _combine_command(toolchain: Toolchain, optimisation: Optimisation, core: Core, sources: Sequence[str]) -> list[str]:
+    """Compile, and make one object of it that keeps its sections."""
+    return [*_compiler(toolchain, optimisation, core), *sources, "-r", "-nostdlib", "-o", _MODEL_OBJECT]
+
+
+def _link_command(toolchain: Toolchain, optimisation: Optimisation, core: Core, sources: Sequence[str]) -> list[str]:
+    """Compile what is no object yet, and link."""
+    libraries = ["-nostdlib", "-lgcc"] if toolchain is Toolchain.GCC else []
+    return [*_compiler(toolchain, optimisation, core), *sources, *_LINK_FLAGS, *libraries, "-o", "firmware.elf"]
+
+
+def _compiler(toolchain: Toolchain, optimisation: Optimisation, core: Core) -> list[str]:
     folders = [f"-I{folder}" for folder in ("kernels", "platform", "app", "model")]
-    link = ["-T", "link.ld", "-nostartfiles", "-o", "firmware.elf"]
     hard_float = core is not Core.CORTEX_M0PLUS
     if toolchain is Toolchain.ZIG:
         target = [
@@ -282,9 +303,9 @@ def _command(toolchain: Toolchain, optimisation: Optimisation, core: Core, sourc
         # Compiling does not use what only linking needs, and clang would say so for every file.
         quiet = "-Wno-unused-command-line-argument"
         compiler = [_zig(), "cc", *target, "-fno-sanitize=all", "-fno-stack-protector", quiet]
-        return [*compiler, optimisation, *_COMMON_FLAGS, *folders, *sources, *link]
+        return [*compiler, optimisation, *_COMPILE_FLAGS, *folders]
     target = ["-mthumb", f"-mcpu={core}", f"-mfloat-abi={'hard' if hard_float else 'soft'}", *_FLOATING_POINT[core]]
-    return ["arm-none-eabi-gcc", *target, optimisation, *_COMMON_FLAGS, *folders, *sources, "-nostdlib", *link, "-lgcc"]
+    return ["arm-none-eabi-gcc", *target, optimisation, *_COMPILE_FLAGS, *folders]
 
 
 def _zig() -> str:
@@ -401,7 +422,7 @@ def measure_alone(sources: Mapping[str, str], core: Core, *, workdir: Path, cach
     for name, text in {**sources, "memory.c": memory, "link.ld": _firmware_text("library", "size.ld.in")}.items():
         (workdir / name).write_text(text, "utf-8")
     names = sorted(name for name in (*sources, "memory.c") if name.endswith(".c"))
-    command = _command(Toolchain.ZIG, Optimisation.SIZE, core, names)
+    command = _link_command(Toolchain.ZIG, Optimisation.SIZE, core, names)
     output = _run(command, workdir, _environment(cache_dir))
     if output is not None:
         raise _refused(command, output)

@@ -47,9 +47,10 @@ def test_a_model_becomes_c_an_elf_a_signed_image_and_a_report(tmp_path: Path) ->
     report = _compiled(model, out)
     assert json.loads((out / "report.json").read_text("utf-8")) == report
     assert {file.suffix for file in out.rglob("*")} >= {".c", ".h", ".elf", ".img", ".json"}
-    for key in ("flash_bytes", "ram_bytes", "arena_bytes", "instructions"):
+    for key in ("flash_bytes", "model_flash_bytes", "ram_bytes", "arena_bytes", "instructions"):
         assert isinstance(report[key], int)
         assert report[key] > 0
+    assert report["weights_bytes"] < report["model_flash_bytes"] < report["flash_bytes"]
     assert report["numerics"] == "tflm"
     assert report["operators"]["CONV_2D"] >= 1
     rows = probing_inputs(_input_bytes(model), 4, seed=9)

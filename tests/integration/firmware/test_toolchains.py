@@ -65,6 +65,22 @@ def test_sizes_are_those_of_the_parts(model: GeneratedModel, build: Compile) -> 
     assert _DIGEST.encode() in firmware.binary
 
 
+@pytest.mark.parametrize("toolchain", list(Toolchain))
+def test_model_and_kernels_have_a_section_of_their_own(
+    toolchain: Toolchain, model: GeneratedModel, build: Compile, models: Path, request: pytest.FixtureRequest
+) -> None:
+    if toolchain is Toolchain.GCC:
+        request.getfixturevalue("gcc")
+    firmware = build(model, image_board("cortex-m4"), toolchain)
+    assert model.weights_bytes < firmware.model_flash_bytes < model.weights_bytes + 8_000
+    larger = generate((models / "residual_2d.tflite").read_bytes())
+    other = build(larger, image_board("cortex-m4"), toolchain, "larger")
+    assert larger.weights_bytes < other.model_flash_bytes
+    # What is outside is the command line and start-up, which differ by the facts that `info%` tells.
+    one, two = (built.flash_bytes - built.model_flash_bytes for built in (firmware, other))
+    assert abs(one - two) <= 64
+
+
 def test_firmware_holds_no_path_of_the_machine(model: GeneratedModel, build: Compile, tmp_path: Path) -> None:
     firmware = build(model, image_board("cortex-m4"))
     for part in (firmware.binary, firmware.elf):
