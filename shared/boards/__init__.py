@@ -105,6 +105,7 @@ class ImageBoard(BoardFacts):
     slot_bytes: int = Field(gt=0, description="Size of the primary slot, image header included")
     ram_address: int = Field(ge=0)
     uart_address: int = Field(ge=0, description="CMSDK APB UART: the console")
+    sensor_uart_address: int = Field(ge=0, description="CMSDK APB UART: recorded sensor data arrives here")
     timer_address: int = Field(ge=0, description="CMSDK APB timer: the time base")
     peripheral_hz: int = Field(gt=0, description="Clock of UART and timer")
     safety_class: SafetyClass

@@ -49,3 +49,31 @@ class EmulatedBoard(Protocol):
 
     def close(self) -> None:
         """Free the board."""
+
+
+class BoardControl(Protocol):
+    """What a lab does to a board from outside, the same on every emulator.
+
+    Whatever boots the firmware returns when it is ready; its errors are those of booting.
+    """
+
+    def reset(self) -> None:
+        """Pull the reset line, and boot. Flash stays as it is."""
+
+    def hang(self) -> None:
+        """Stop the core: no answer comes, and commands wait, until `resume` or a boot."""
+
+    def resume(self) -> None:
+        """Let a stopped core go on with the next instruction."""
+
+    def power_cut(self) -> None:
+        """Take the supply away: RAM is lost, flash is not, and nothing answers until `power_on`."""
+
+    def power_on(self) -> None:
+        """Boot what is in flash."""
+
+    def feed(self, data: bytes) -> None:
+        """Let bytes arrive at the second UART, as fast as the firmware reads them. A boot drops the rest."""
+
+    def flash(self) -> bytes:
+        """Return what is in the slot now, `ImageBoard.slot_bytes` long, erased bytes as 0xFF."""

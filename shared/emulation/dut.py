@@ -5,9 +5,10 @@ Grammar of EEMBC's and MLPerf Tiny's device under test: commands end in ``%``, e
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
-from shared.emulation import EmulationError, FirmwareInfo, Inference
+from shared.emulation import BoardControl, EmulationError, FirmwareInfo, Inference
 
 READY = b"m-ready\r\n"
 INSTRUCTION_NS = 64
@@ -28,6 +29,31 @@ class Console(Protocol):
 
     def close(self) -> None:
         """Free the board."""
+
+
+class ControlledConsole(Console, BoardControl, Protocol):
+    """The console of a board whose reset line and supply are at hand."""
+
+
+@dataclass(slots=True)
+class Unanswered:
+    """What an exchange that gave up still has to come: it is said before the next exchange's answers."""
+
+    count: int = 0
+    begun: bytes = b""
+    """The first bytes of it."""
+
+    def give_up(self, received: bytes, wanted: int) -> None:
+        """Note an exchange that `received` less than the `wanted` answers."""
+        self.count = wanted - received.count(READY)
+        self.begun = received.rpartition(READY)[2]
+
+    def skip(self, received: bytes) -> bytes:
+        """Return what comes after the late answers, and forget them."""
+        for _ in range(self.count):
+            received = received.partition(READY)[2]
+        self.count, self.begun = 0, b""
+        return received
 
 
 class DutBoard:
@@ -73,6 +99,15 @@ class DutBoard:
 
     def _ask(self, command: str) -> str:
         return _checked(self._console.exchange(command.encode("ascii"), 1))
+
+
+class EmulatedDut(DutBoard):
+    """A `DutBoard` that is emulated, so that it can be reset, stopped and cut off its supply as well."""
+
+    def __init__(self, emulator: str, console: ControlledConsole, *, timer_hz: int | None) -> None:
+        """Ask the firmware what it is, and keep hold of what controls the board."""
+        super().__init__(emulator, console, timer_hz=timer_hz)
+        self.control: BoardControl = console
 
 
 def parse_info(text: str) -> FirmwareInfo:

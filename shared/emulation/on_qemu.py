@@ -3,38 +3,29 @@
 QEMU's clock counts instructions (`-icount`), so what the firmware's timer says is the same in every run.
 """
 
-import contextlib
 import fcntl
-import os
 import re
-import shutil
-import signal
-import socket
+import select
 import subprocess
-import tempfile
+import termios
 import time
-import weakref
+from array import array
 from functools import cache
-from pathlib import Path
 
 from shared.boards import ImageBoard
 from shared.emulation import EmulationError
-from shared.emulation.dut import READY, DutBoard
+from shared.emulation.dut import READY, EmulatedDut, Unanswered
 from shared.emulation.mcuboot_image import read_image
+from shared.emulation.qemu_process import PROGRAM, EmulatorMissingError, QemuProcess, require_qemu
+from shared.emulation.qmp import Qmp
 
-_PROGRAM = "qemu-system-arm"
+__all__ = ("EmulatorMissingError", "boot_qemu")
+
 _DEFAULT_TIMEOUT_S = 60.0
-# Ends QEMU when this process is gone, even after SIGKILL: its pipe then reads as closed.
-# It ends with QEMU, so that nothing holds the console's other end open then.
-_KEEPER = 'exec 9<&0; "$@" </dev/null 9<&- & q=$!; echo $q; (read _ <&9; kill -9 $q) & w=$!; wait $q; kill $w'
-_LOWEST_DESCRIPTOR = 10
+_ERASED = b"\xff"
 
 
-class EmulatorMissingError(EmulationError):
-    """QEMU is not installed."""
-
-
-def boot_qemu(image: bytes, board: ImageBoard, *, timeout_s: float = _DEFAULT_TIMEOUT_S) -> DutBoard:
+def boot_qemu(image: bytes, board: ImageBoard, *, timeout_s: float = _DEFAULT_TIMEOUT_S) -> EmulatedDut:
     """Boot a signed image. Memory is the machine's, larger than the board's: use Unicorn to find overflows.
 
     Args:
@@ -47,12 +38,11 @@ def boot_qemu(image: bytes, board: ImageBoard, *, timeout_s: float = _DEFAULT_TI
         ImageFormatError: the image is damaged.
         EmulationError: the firmware faulted or hung before it was ready.
     """
-    if shutil.which(_PROGRAM) is None:
-        raise EmulatorMissingError(f"{_PROGRAM} is not installed; `apt-get install qemu-system-arm` gets it")
+    require_qemu()
     console = _QemuConsole(image, board, timeout_s)
     try:
-        console.exchange(b"", 1)
-        return DutBoard(f"qemu {_version()}", console, timer_hz=board.peripheral_hz)
+        console.power_on()
+        return EmulatedDut(f"qemu {_version()}", console, timer_hz=board.peripheral_hz)
     except BaseException:
         console.close()
         raise
@@ -60,105 +50,144 @@ def boot_qemu(image: bytes, board: ImageBoard, *, timeout_s: float = _DEFAULT_TI
 
 @cache
 def _version() -> str:
-    said = subprocess.run([_PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S603 - fixed
+    said = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S603 - fixed
     found = re.search(r"version (\S+)", said)
     return found[1] if found else "unknown"
 
 
 class _QemuConsole:
     def __init__(self, image: bytes, board: ImageBoard, timeout_s: float) -> None:
-        parsed = read_image(image)
+        self._board = board
         self._timeout_s = timeout_s
-        self._folder = tempfile.TemporaryDirectory(prefix="edgeloop-qemu-")
-        folder = Path(self._folder.name)
-        (folder / "vectors.bin").write_bytes(parsed.payload[:8])
-        (folder / "slot.bin").write_bytes(image[: parsed.size_bytes])
-        self._socket, theirs = socket.socketpair()
-        # Descriptors below 10 are the shell's own.
-        descriptor = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, _LOWEST_DESCRIPTOR)
-        with os.fdopen(descriptor, "rb", 0), theirs, (folder / "stderr").open("wb") as stderr:
-            self._keeper = subprocess.Popen(  # noqa: S603 - a fixed command on files that were just written
-                ["/bin/sh", "-c", _KEEPER, "sh", *_command(board, folder, descriptor)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                pass_fds=(descriptor,),
-            )
-        assert self._keeper.stdout is not None
-        self._pid = int(self._keeper.stdout.readline())
-        self._finish = weakref.finalize(self, _end, self._keeper, self._pid, self._socket, self._folder)
+        self._flash = image[: read_image(image).size_bytes].ljust(board.slot_bytes, _ERASED)
+        self._closed = False
+        self._qemu: QemuProcess | None = None
 
     def exchange(self, request: bytes, answers: int) -> bytes:
-        if not self._finish.alive:
-            raise EmulationError("the board was closed")
-        self._signal(signal.SIGCONT)
+        qemu = self._powered()
+        qemu.wake()
         try:
-            return self._converse(request, answers)
+            self._to_console += request
+            return self._unanswered.skip(self._converse(qemu, self._unanswered.count + answers))
         finally:
-            # The firmware polls its UART: an idle board would keep a core of this machine busy.
-            self._signal(signal.SIGSTOP)
+            qemu.sleep()
+
+    def reset(self) -> None:
+        qemu = self._powered()
+        if self.flash() != self._flash or _on_its_way(qemu):
+            # A reset of the machine loads the slot's file again, which takes back what the firmware wrote, and
+            # hands the firmware what was meant for the one before.
+            self.power_cut()
+            self.power_on()
+            return
+        qemu.wake()
+        for command in ("stop", "system_reset"):
+            self._qmp.ask(command)
+        _drain(qemu)
+        self._forget()
+        self._qmp.ask("cont")
+        self.exchange(b"", 1)
+
+    def hang(self) -> None:
+        self._ask("stop")
+
+    def resume(self) -> None:
+        self._ask("cont")
+
+    def power_cut(self) -> None:
+        self._flash = self.flash()
+        self._powered().close()
+        self._qemu = None
+
+    def power_on(self) -> None:
+        if self._qemu is not None:
+            raise EmulationError("the board has its supply already")
+        vectors = read_image(self._flash).payload[:8]
+        self._qemu = QemuProcess(vectors, self._flash, self._board)
+        self._qmp = Qmp(self._qemu.monitor, self._timeout_s)
+        self._forget()
+        self.exchange(b"", 1)
+
+    def feed(self, data: bytes) -> None:
+        self._to_sensor += data
+
+    def flash(self) -> bytes:
+        if self._qemu is None:
+            return self._flash
+        file = self._powered().folder / "flash.bin"
+        # Not pmemsave: the core's addresses are those of the catalogue.
+        place = {"val": self._board.slot_address, "size": self._board.slot_bytes, "filename": str(file)}
+        self._ask("memsave", place)
+        return file.read_bytes()
 
     def close(self) -> None:
-        self._finish()
+        self._closed = True
+        if self._qemu is not None:
+            self._qemu.close()
 
-    def _converse(self, request: bytes, answers: int) -> bytes:
-        deadline = time.monotonic() + self._timeout_s
-        answer = bytearray()
+    def _powered(self) -> QemuProcess:
+        if self._closed:
+            raise EmulationError("the board was closed")
+        if self._qemu is None:
+            raise EmulationError("the board has no supply")
+        return self._qemu
+
+    def _forget(self) -> None:
+        """Nothing that was sent or said before a boot counts after it."""
+        self._to_console = bytearray()
+        self._to_sensor = bytearray()
+        self._unanswered = Unanswered()
+
+    def _ask(self, command: str, arguments: dict[str, object] | None = None) -> None:
+        qemu = self._powered()
+        qemu.wake()
         try:
-            self._socket.settimeout(self._timeout_s)
-            self._socket.sendall(request)
-            while answer.count(READY) < answers:
-                self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-                part = self._socket.recv(65536)
-                if not part:
-                    raise EmulationError(f"QEMU ended: {self._last_words()}")
-                answer += part
-                _raise_fault(answer)
-        except TimeoutError as error:
-            said = bytes(answer[-80:]).decode("ascii", "replace").strip() or "nothing"
-            raise EmulationError(
-                f"the firmware hung: not ready after {self._timeout_s:g} s; it said: {said}"
-            ) from error
-        except OSError as error:
-            raise EmulationError(f"QEMU ended ({error}): {self._last_words()}") from error
+            self._qmp.ask(command, arguments)
+        finally:
+            qemu.sleep()
+
+    def _converse(self, qemu: QemuProcess, wanted: int) -> bytes:
+        deadline = time.monotonic() + self._timeout_s
+        answer = bytearray(self._unanswered.begun)
+        outgoing = {qemu.console: self._to_console, qemu.sensor: self._to_sensor}
+        while answer.count(READY) < wanted:
+            waiting = [channel for channel, data in outgoing.items() if data]
+            left_s = deadline - time.monotonic()
+            readable, writable, _ = select.select([qemu.console], waiting, [], max(left_s, 0))
+            if not readable and left_s <= 0:
+                self._unanswered.give_up(bytes(answer), wanted)
+                said = bytes(answer[-80:]).decode("ascii", "replace").strip() or "nothing"
+                raise EmulationError(f"the firmware hung: not ready after {self._timeout_s:g} s; it said: {said}")
+            try:
+                for channel in writable:
+                    del outgoing[channel][: channel.send(outgoing[channel])]
+                part = qemu.console.recv(65536) if readable else None
+            except OSError as error:
+                raise EmulationError(f"QEMU ended ({error}): {qemu.last_words()}") from error
+            if part == b"":
+                raise EmulationError(f"QEMU ended: {qemu.last_words()}")
+            answer += part or b""
+            _raise_fault(answer)
         return bytes(answer)
 
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, number)
 
-    def _last_words(self) -> str:
-        lines = Path(self._folder.name, "stderr").read_text("utf-8", "replace").strip().splitlines()
-        return " | ".join(lines[-3:]) or "it gave no reason"
+def _on_its_way(qemu: QemuProcess) -> bool:
+    """Whether the firmware has not read all that was sent."""
+    unread = array("i", [0])
+    for channel in (qemu.console, qemu.sensor):
+        fcntl.ioctl(channel, termios.TIOCOUTQ, unread)
+        if unread[0]:
+            return True
+    return False
 
 
-def _command(board: ImageBoard, folder: Path, descriptor: int) -> list[str]:
-    return [
-        _PROGRAM,
-        *("-M", board.emulation.qemu_machine, "-cpu", board.emulation.qemu_cpu),
-        *("-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none"),
-        *("-icount", "shift=6,align=off,sleep=off"),
-        # The core starts where MCUboot would be: a vector table that leads into the slot.
-        *("-device", f"loader,file={folder / 'vectors.bin'},addr={board.emulation.reset_address:#x},force-raw=on"),
-        *("-device", f"loader,file={folder / 'slot.bin'},addr={board.slot_address:#x},force-raw=on"),
-        *("-chardev", f"socket,id=console,fd={descriptor}", "-serial", "chardev:console"),
-    ]
+def _drain(qemu: QemuProcess) -> None:
+    """Read what the console still holds."""
+    while select.select([qemu.console], [], [], 0)[0] and qemu.console.recv(65536):
+        pass
 
 
 def _raise_fault(answer: bytearray) -> None:
     found = re.search(rb"^e-\[hardfault ([^\r\n]*)\]\r\n", answer, re.MULTILINE)
     if found:
         raise EmulationError(f"the firmware faulted at {found[1].decode('ascii', 'replace')}")
-
-
-def _end(
-    keeper: "subprocess.Popen[bytes]", pid: int, console: socket.socket, folder: "tempfile.TemporaryDirectory[str]"
-) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    for stream in (keeper.stdin, keeper.stdout):
-        if stream is not None:
-            stream.close()
-    keeper.wait()
-    console.close()
-    folder.cleanup()

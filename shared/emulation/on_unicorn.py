@@ -15,7 +15,7 @@ from unicorn import arm_const
 
 from shared.boards import Core, ImageBoard
 from shared.emulation import EmulationError
-from shared.emulation.dut import INSTRUCTION_NS, READY, DutBoard
+from shared.emulation.dut import INSTRUCTION_NS, READY, EmulatedDut, Unanswered
 from shared.emulation.mcuboot_image import read_image
 
 _PAGE_BYTES = 0x1000
@@ -39,7 +39,7 @@ _CORES = {
 
 def boot_unicorn(
     image: bytes, board: ImageBoard, *, count_instructions: bool = False, timeout_s: float = _DEFAULT_TIMEOUT_S
-) -> DutBoard:
+) -> EmulatedDut:
     """Boot a signed image.
 
     Args:
@@ -53,9 +53,9 @@ def boot_unicorn(
         EmulationError: the firmware faulted or hung before it was ready.
     """
     console = _UnicornConsole(image, board, count_instructions=count_instructions, timeout_s=timeout_s)
-    console.exchange(b"", 1)
+    console.power_on()
     timer_hz = board.peripheral_hz if count_instructions else None
-    return DutBoard(f"unicorn {metadata.version('unicorn')}", console, timer_hz=timer_hz)
+    return EmulatedDut(f"unicorn {metadata.version('unicorn')}", console, timer_hz=timer_hz)
 
 
 class _UnicornConsole:
@@ -65,53 +65,111 @@ class _UnicornConsole:
             raise EmulationError(
                 f"the image has {parsed.size_bytes:,} bytes, the slot of {board.name} {board.slot_bytes:,}"
             )
+        self._image = image[: parsed.size_bytes]
+        self._vectors = parsed.payload[:8]
+        self._board = board
+        self._count_instructions = count_instructions
         self._timeout_s = timeout_s
-        self._to_firmware = bytearray()
-        self._from_firmware = bytearray()
-        self._polls = 0
-        self._timed_out = False
-        self._fault = ""
-        self._executed = 0
         self._tick_ns = 1_000_000_000 // board.peripheral_hz
-        # Not UC_MODE_MCLASS: with it Unicorn runs a Cortex-M33, whatever core is asked for.
-        self._uc: Any = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB)
-        self._uc.ctl_set_cpu_model(_CORES[board.core])
-        self._map(board)
-        self._uc.mem_write(board.slot_address, image[: parsed.size_bytes])
-        self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._note_bad_access)
-        if count_instructions:
-            self._uc.hook_add(unicorn.UC_HOOK_BLOCK, self._make_counter())
-        vectors = parsed.payload[:8]
-        self._uc.reg_write(arm_const.UC_ARM_REG_SP, int.from_bytes(vectors[:4], "little"))
-        self._pc = int.from_bytes(vectors[4:], "little")
+        self._to_firmware = bytearray()
+        self._to_sensor = bytearray()
+        self._from_firmware = bytearray()
+        self._closed = False
+        self._uc: Any = None
 
     def exchange(self, request: bytes, answers: int) -> bytes:
+        self._require_supply()
         self._to_firmware += request
-        self._from_firmware.clear()
-        self._run()
-        answer = bytes(self._from_firmware)
-        if answer.count(READY) < answers:
+        wanted = self._unanswered.count + answers
+        try:
+            if self._stopped:
+                raise EmulationError(f"the firmware hung: its core is stopped at pc {self._pc:#010x}")
+            self._run()
+        finally:
+            answer = self._unanswered.begun + bytes(self._from_firmware)
+            self._from_firmware.clear()
+            if answer.count(READY) < wanted:
+                self._unanswered.give_up(answer, wanted)
+        if answer.count(READY) < wanted:
             said = answer[-80:].decode("ascii", "replace").strip() or "nothing"
             raise EmulationError(
                 f"the firmware waits for input at pc {self._pc:#010x} without being ready; it said: {said}"
             )
-        return answer
+        return self._unanswered.skip(answer)
 
-    def close(self) -> None:
+    def reset(self) -> None:
+        self._require_supply()
+        self._boot()
+
+    def hang(self) -> None:
+        self._require_supply()
+        self._stopped = True
+
+    def resume(self) -> None:
+        self._require_supply()
+        self._stopped = False
+
+    def power_cut(self) -> None:
+        self._require_supply()
         # Unicorn frees its memory when nothing refers to it; hooks do.
         self._uc = None
+
+    def power_on(self) -> None:
+        if self._uc is not None:
+            raise EmulationError("the board has its supply already")
+        # Not UC_MODE_MCLASS: with it Unicorn runs a Cortex-M33, whatever core is asked for.
+        self._uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB)
+        self._uc.ctl_set_cpu_model(_CORES[self._board.core])
+        self._map(self._board)
+        self._uc.mem_write(self._board.slot_address, self._image)
+        self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._note_bad_access)
+        if self._count_instructions:
+            self._uc.hook_add(unicorn.UC_HOOK_BLOCK, self._make_counter())
+        self._boot()
+
+    def feed(self, data: bytes) -> None:
+        self._to_sensor += data
+
+    def flash(self) -> bytes:
+        # Memory that firmware cannot write to.
+        return self._image.ljust(self._board.slot_bytes, b"\xff")
+
+    def close(self) -> None:
+        self._closed = True
+        self._uc = None
+
+    def _boot(self) -> None:
+        for queue in (self._to_firmware, self._to_sensor, self._from_firmware):
+            queue.clear()
+        self._unanswered = Unanswered()
+        self._polls = 0
+        self._timed_out = False
+        self._stopped = False
+        self._fault = ""
+        self._executed = 0
+        self._uc.reg_write(arm_const.UC_ARM_REG_SP, int.from_bytes(self._vectors[:4], "little"))
+        self._pc = int.from_bytes(self._vectors[4:], "little")
+        self.exchange(b"", 1)
+
+    def _require_supply(self) -> None:
+        if self._closed:
+            raise EmulationError("the board was closed")
+        if self._uc is None:
+            raise EmulationError("the board has no supply")
 
     def _map(self, board: ImageBoard) -> None:
         executable = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
         self._uc.mem_map(board.slot_address, _pages(board.slot_bytes), executable)
         self._uc.mem_map(board.ram_address, _pages(board.ram_bytes), unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
         self._uc.mem_map(_SYSTEM_CONTROL_ADDRESS, _PAGE_BYTES, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
-        self._uc.mmio_map(board.uart_address, _PAGE_BYTES, self._read_uart, None, self._write_uart, None)
+        for address, arrived, write in (
+            (board.uart_address, self._to_firmware, self._write_uart),
+            (board.sensor_uart_address, self._to_sensor, _ignore_write),
+        ):
+            self._uc.mmio_map(address, _PAGE_BYTES, self._read_uart, arrived, write, None)
         self._uc.mmio_map(board.timer_address, _PAGE_BYTES, self._read_timer, None, _ignore_write, None)
 
     def _run(self) -> None:
-        if self._uc is None:
-            raise EmulationError("the board was closed")
         self._polls = 0
         self._timed_out = False
         finished = threading.Event()
@@ -154,19 +212,17 @@ class _UnicornConsole:
         self._fault = f"{kinds.get(access, 'access to')} {size} bytes at {address:#010x}, outside the board's memory"
         return False
 
-    def _read_uart(self, _uc: object, offset: int, _size: int, _data: object) -> int:
+    def _read_uart(self, _uc: object, offset: int, _size: int, arrived: bytearray) -> int:
         if offset == _UART_STATE:
-            if self._to_firmware:
+            if arrived:
                 return _UART_RECEIVED
             # Two looks in a row, with nothing sent between them: the firmware waits for input.
             self._polls += 1
             if self._polls > 1:
                 self._uc.emu_stop()
             return 0
-        if offset == _UART_DATA and self._to_firmware:
-            byte: int = self._to_firmware[0]
-            del self._to_firmware[0]
-            return byte
+        if offset == _UART_DATA and arrived:
+            return arrived.pop(0)
         return 0
 
     def _write_uart(self, _uc: object, offset: int, _size: int, value: int, _data: object) -> None:
@@ -193,7 +249,7 @@ class _UnicornConsole:
 
 
 def _ignore_write(_uc: object, _offset: int, _size: int, _value: int, _data: object) -> None:
-    """Let the firmware start the timer: it always runs."""
+    """Let the firmware start the timer, which always runs, and the second UART, which only listens."""
 
 
 def _instructions_in(code: bytes) -> int:

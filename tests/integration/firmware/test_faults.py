@@ -101,7 +101,7 @@ def test_the_firmware_itself_names_the_place_of_a_fault_on_qemu(
 @pytest.mark.usefixtures("qemu")
 def test_a_hang_on_qemu_ends_and_leaves_no_process(broken: Callable[[str], GeneratedModel], make_image: Images) -> None:
     board = boot_qemu(make_image(broken(_HANG)), image_board("cortex-m4"), timeout_s=1.0)
-    pid = board._console._pid  # type: ignore[attr-defined]
+    pid = board._console._qemu.pid  # type: ignore[attr-defined]
     with pytest.raises(EmulationError, match="hung: not ready after 1 s"):
         board.infer(bytes(board.info.input_bytes))
     board.close()

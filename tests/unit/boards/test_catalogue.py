@@ -60,6 +60,7 @@ def test_memory_and_peripherals_are_whole_pages_apart() -> None:
                 (board.slot_address, board.slot_bytes),
                 (board.ram_address, board.ram_bytes),
                 (board.uart_address, _PAGE_BYTES),
+                (board.sensor_uart_address, _PAGE_BYTES),
                 (board.timer_address, _PAGE_BYTES),
             )
         )
