@@ -9,6 +9,9 @@
 #include "timer.h"
 #include "uart.h"
 #include "words.h"
+#ifdef EL_PLAYBACK
+#include "playback.h"
+#endif
 
 #include <stdint.h>
 
@@ -194,6 +197,22 @@ static void data_buffer(struct words *words)
     }
 }
 
+#ifdef EL_PLAYBACK
+/* Moves the input on by so many bytes of the trace at the second UART. */
+static void sense(struct words *words)
+{
+    uint32_t hop;
+    if (!words_number(words, &hop) || hop == 0 || hop > MODEL_INPUT_BYTES) {
+        fail("sense takes the bytes to move on: at least 1, at most the input");
+        return;
+    }
+    bytes_expected = MODEL_INPUT_BYTES;
+    bytes_loaded = playback_move(input_buffer, MODEL_INPUT_BYTES, hop) ? MODEL_INPUT_BYTES : 0;
+    playback_show();
+    line(bytes_loaded != 0 ? "m-load-done" : "m-trace-done");
+}
+#endif
+
 static void show_stack(void)
 {
     text_write("m-stack-[used=");
@@ -250,6 +269,10 @@ static void obey(char *command)
         after_inference(show_output);
     } else if (words_equal(word, "reset")) {
         model_reset();
+#ifdef EL_PLAYBACK
+    } else if (words_equal(word, "sense")) {
+        sense(&words);
+#endif
     } else if (words_equal(word, "stack")) {
         show_stack();
     } else if (words_equal(word, "help")) {

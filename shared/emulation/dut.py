@@ -56,6 +56,18 @@ class Unanswered:
         return received
 
 
+@dataclass(frozen=True, slots=True)
+class Sensed:
+    """One window of a trace. Frames are counted from the trace's beginning."""
+
+    inference: Inference | None
+    """None when the trace ended before the window was full."""
+    whole: int
+    lost: int
+    """By the gaps in their numbers; damaged ones are among them."""
+    damaged: int
+
+
 class DutBoard:
     """An `EmulatedBoard` behind a console. Boot is over when it is made."""
 
@@ -71,7 +83,22 @@ class DutBoard:
         if len(tensor) != self.info.input_bytes:
             raise ValueError(f"the model's input has {self.info.input_bytes} bytes; {len(tensor)} were given")
         request = b"db bin %d%%%binfer 1%%output%%" % (len(tensor), tensor)
-        answer = _checked(self._console.exchange(request, 3))
+        return self._inference(_checked(self._console.exchange(request, 3)))
+
+    def sense(self, hop_bytes: int) -> Sensed:
+        """Move the input on by so many bytes of the trace that arrives at the second UART, and run one inference.
+
+        Raises:
+            EmulationError: the firmware was built without a reader for traces, or no more bytes came, and no end.
+        """
+        said = self._ask(f"sense {hop_bytes}%")
+        counts = _pairs(_field("frames", said))
+        inference = None
+        if "m-trace-done" not in said:
+            inference = self._inference(_checked(self._console.exchange(b"infer 1%output%", 2)))
+        return Sensed(inference, int(counts["whole"]), int(counts["lost"]), int(counts["damaged"]))
+
+    def _inference(self, answer: str) -> Inference:
         try:
             output = bytes.fromhex(_field("output", answer))
         except ValueError as error:

@@ -7,6 +7,7 @@ Anything else faults.
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
@@ -58,6 +59,24 @@ def boot_unicorn(
     return EmulatedDut(f"unicorn {metadata.version('unicorn')}", console, timer_hz=timer_hz)
 
 
+@dataclass(slots=True)
+class _Receiver:
+    """What arrives at a UART. Firmware that reads without having looked, as it does at its start, loses nothing."""
+
+    waiting: bytearray = field(default_factory=bytearray)
+    seen: bool = False
+
+    def clear(self) -> None:
+        self.waiting.clear()
+        self.seen = False
+
+    def take(self) -> int:
+        if not self.seen:
+            return 0
+        self.seen = False
+        return self.waiting.pop(0)
+
+
 class _UnicornConsole:
     def __init__(self, image: bytes, board: ImageBoard, *, count_instructions: bool, timeout_s: float) -> None:
         parsed = read_image(image)
@@ -71,15 +90,15 @@ class _UnicornConsole:
         self._count_instructions = count_instructions
         self._timeout_s = timeout_s
         self._tick_ns = 1_000_000_000 // board.peripheral_hz
-        self._to_firmware = bytearray()
-        self._to_sensor = bytearray()
+        self._to_firmware = _Receiver()
+        self._to_sensor = _Receiver()
         self._from_firmware = bytearray()
         self._closed = False
         self._uc: Any = None
 
     def exchange(self, request: bytes, answers: int) -> bytes:
         self._require_supply()
-        self._to_firmware += request
+        self._to_firmware.waiting += request
         wanted = self._unanswered.count + answers
         try:
             if self._stopped:
@@ -128,7 +147,7 @@ class _UnicornConsole:
         self._boot()
 
     def feed(self, data: bytes) -> None:
-        self._to_sensor += data
+        self._to_sensor.waiting += data
 
     def flash(self) -> bytes:
         # Memory that firmware cannot write to.
@@ -212,17 +231,18 @@ class _UnicornConsole:
         self._fault = f"{kinds.get(access, 'access to')} {size} bytes at {address:#010x}, outside the board's memory"
         return False
 
-    def _read_uart(self, _uc: object, offset: int, _size: int, arrived: bytearray) -> int:
-        if offset == _UART_STATE:
-            if arrived:
-                return _UART_RECEIVED
-            # Two looks in a row, with nothing sent between them: the firmware waits for input.
-            self._polls += 1
-            if self._polls > 1:
-                self._uc.emu_stop()
+    def _read_uart(self, _uc: object, offset: int, _size: int, receiver: _Receiver) -> int:
+        if offset == _UART_DATA:
+            return receiver.take()
+        if offset != _UART_STATE:
             return 0
-        if offset == _UART_DATA and arrived:
-            return arrived.pop(0)
+        receiver.seen = bool(receiver.waiting)
+        if receiver.seen:
+            return _UART_RECEIVED
+        # Two looks in a row, with nothing sent between them: the firmware waits for input.
+        self._polls += 1
+        if self._polls > 1:
+            self._uc.emu_stop()
         return 0
 
     def _write_uart(self, _uc: object, offset: int, _size: int, value: int, _data: object) -> None:

@@ -43,6 +43,9 @@ _MODEL_OBJECT = "model.o"
 _MODEL_SECTION = ".model"
 _MODEL_FOLDERS = ("kernels", "model")
 
+PLAYBACK = "EL_PLAYBACK"
+"""A macro: the firmware takes recorded sensor data from its second UART. What fleets get has no such reader."""
+
 _FLOATING_POINT = {
     Core.CORTEX_M0PLUS: (),
     Core.CORTEX_M4: ("-mfpu=fpv4-sp-d16",),
@@ -158,7 +161,7 @@ def compile_firmware(
         model_digest: ``sha256:<hex>`` of the int8 .tflite; the firmware reports it.
         toolchain: which compiler.
         optimisation: size or speed.
-        defines: macros to compile with; EL_PORTABLE leaves the DSP extension alone.
+        defines: macros to compile with; EL_PORTABLE leaves the DSP extension alone, for `PLAYBACK` see there.
         workdir: an existing folder; sources and results are left in it.
         cache_dir: Zig's cache, worth sharing between builds; ``zig-cache`` in `workdir` unless given.
 
@@ -167,7 +170,7 @@ def compile_firmware(
         CompilerError: the generated C or the kernels are at fault.
         CompilerUnavailableError: the compiler is missing, was killed, ran out of disk or never ended.
     """
-    sources = _write_sources(model, board, model_digest, workdir)
+    sources = _write_sources(model, board, model_digest, workdir, playback=PLAYBACK in defines)
     ours = [name for name in sources if name.startswith(_MODEL_FOLDERS)]
     others = [name for name in sources if name not in ours]
     macros = [f"-D{name}" for name in defines]
@@ -227,12 +230,14 @@ def _code_bytes(board: ImageBoard) -> int:
     return board.slot_bytes - HEADER_BYTES - TRAILER_BYTES
 
 
-def _write_sources(model: GeneratedModel, board: ImageBoard, model_digest: str, workdir: Path) -> list[str]:
+def _write_sources(
+    model: GeneratedModel, board: ImageBoard, model_digest: str, workdir: Path, *, playback: bool
+) -> list[str]:
     """Write everything to compile below `workdir`, and return the C files, relative to it."""
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", model_digest):
         raise ValueError(f"a model digest is sha256: and 64 hexadecimal digits, not {model_digest!r}")
     names = []
-    for folder in ("kernels", "platform", "app"):
+    for folder in ("kernels", "platform", "app", *(["playback"] if playback else [])):
         for file in _c_files(folder):
             (workdir / folder).mkdir(exist_ok=True)
             (workdir / folder / file.name).write_text(file.read_text("utf-8"), "utf-8")
@@ -260,6 +265,7 @@ def _board_header(board: ImageBoard) -> str:
     """Tell the platform where this board has its peripherals."""
     return (
         f"#define BOARD_UART_ADDRESS {board.uart_address:#x}u\n"
+        f"#define BOARD_SENSOR_UART_ADDRESS {board.sensor_uart_address:#x}u\n"
         f"#define BOARD_TIMER_ADDRESS {board.timer_address:#x}u\n"
         f"#define BOARD_PERIPHERAL_HZ {board.peripheral_hz}u\n"
     )
@@ -292,7 +298,7 @@ def _link_command(toolchain: Toolchain, optimisation: Optimisation, core: Core, 
 
 
 def _compiler(toolchain: Toolchain, optimisation: Optimisation, core: Core) -> list[str]:
-    folders = [f"-I{folder}" for folder in ("kernels", "platform", "app", "model")]
+    folders = [f"-I{folder}" for folder in ("kernels", "platform", "app", "playback", "model")]
     hard_float = core is not Core.CORTEX_M0PLUS
     if toolchain is Toolchain.ZIG:
         target = [

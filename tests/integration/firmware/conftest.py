@@ -59,26 +59,31 @@ def qemu() -> None:
 @pytest.fixture(scope="session")
 def make_image(tmp_path_factory: pytest.TempPathFactory, zig_cache: Path, key: Path) -> Callable[..., bytes]:
     """Build a signed image from a .tflite or from generated sources; the same request is built once."""
-    built: dict[tuple[str, str, str], bytes] = {}
+    built: dict[tuple[object, ...], bytes] = {}
 
     def make(
-        model: bytes | GeneratedModel, board: ImageBoard | str = "cortex-m4", toolchain: Toolchain = Toolchain.ZIG
+        model: bytes | GeneratedModel,
+        board: ImageBoard | str = "cortex-m4",
+        toolchain: Toolchain = Toolchain.ZIG,
+        defines: tuple[str, ...] = (),
     ) -> bytes:
         board = image_board(board) if isinstance(board, str) else board
         source = model if isinstance(model, bytes) else repr(sorted(model.sources.items())).encode()
         digest = hashlib.sha256(source).hexdigest()
-        if (digest, board.name, toolchain) not in built:
+        request = (digest, board.name, toolchain, defines)
+        if request not in built:
             compiled = compile_firmware(
                 generate(model) if isinstance(model, bytes) else model,
                 board,
                 model_digest=f"sha256:{digest}",
                 toolchain=toolchain,
+                defines=defines,
                 workdir=tmp_path_factory.mktemp("firmware"),
                 cache_dir=zig_cache,
             )
             signed = sign_image(compiled.binary, board, version="1.2.3+4", model_digest=f"sha256:{digest}", key=key)
-            built[digest, board.name, toolchain] = signed.data
-        return built[digest, board.name, toolchain]
+            built[request] = signed.data
+        return built[request]
 
     return make
 
