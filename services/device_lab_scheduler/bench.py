@@ -5,31 +5,23 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from services.device_lab_scheduler.domain.acceptance import BoardRun, Mismatch, SecondOpinion
+from services.device_lab_scheduler.domain.acceptance import BoardRun, SecondOpinion
 from shared.boards import ImageBoard
-from shared.emulation import EmulatedBoard, EmulationError
+from shared.emulation import EmulationError
 from shared.emulation.mcuboot_image import ImageFormatError
 from shared.emulation.on_qemu import EmulatorMissingError, boot_qemu
-
-Boot = Callable[[bytes, ImageBoard], EmulatedBoard]
-
-
-class Emulator(StrEnum):
-    """What stands for the boards."""
-
-    UNICORN = "unicorn"
-    QEMU = "qemu"
-    AUTO = "auto"
+from shared.procedures import Rig, parity, smoke
+from shared.procedures.acceptance import score_of
+from shared.procedures.rig import Emulator, emulated_rig
 
 
 class BenchError(RuntimeError):
@@ -113,8 +105,9 @@ def run_on_board(job: BoardJob, emulator: Emulator, deadline_s: float) -> BoardR
     started = time.monotonic()
     run = BoardRun(board=job.board.name)
     try:
-        run = _smoke_test(run, job, _counting(emulator))
-        run = _acceptance_test(run, job, _fast(emulator), started + deadline_s)
+        rig = emulated_rig(job.image, job.board, emulator)
+        run = _smoke_test(run, job, rig)
+        run = _acceptance_test(run, job, rig, started + deadline_s)
     except EmulatorMissingError as error:
         raise BenchError(f"{error}; or set EDGELOOP_LAB_EMULATOR=unicorn") from error
     except (EmulationError, ImageFormatError) as error:
@@ -124,49 +117,38 @@ def run_on_board(job: BoardJob, emulator: Emulator, deadline_s: float) -> BoardR
     return replace(run, seconds=time.monotonic() - started)
 
 
-def _smoke_test(run: BoardRun, job: BoardJob, boot: Boot) -> BoardRun:
-    with closing(boot(job.image, job.board)) as board:
-        if board.info.input_bytes != len(job.golden_input):
-            raise EmulationError(
-                f"the firmware's model takes {board.info.input_bytes} bytes, the release's {len(job.golden_input)}"
+def _smoke_test(run: BoardRun, job: BoardJob, rig: Rig) -> BoardRun:
+    with closing(rig.boot_counting()) as board:
+        found = smoke.observe(board, job.golden_input)
+    return replace(
+        run,
+        emulator=found.emulator,
+        model_digest=found.model_digest,
+        golden_output=found.output,
+        instructions=found.instructions or 0,
+    )
+
+
+def _acceptance_test(run: BoardRun, job: BoardJob, rig: Rig, deadline: float) -> BoardRun:
+    def require_time(row: int) -> None:
+        if time.monotonic() > deadline:
+            raise BenchError(
+                f"{job.board.name} had answered {row} of {len(job.inputs)} rows when its time was over; "
+                "raise EDGELOOP_LAB_BOARD_DEADLINE_S, or give the lab fewer workers than cores"
             )
-        answer = board.infer(job.golden_input)
-        return replace(
-            run,
-            emulator=board.emulator,
-            model_digest=board.info.model_digest,
-            golden_output=answer.output,
-            instructions=answer.instructions or 0,
-        )
 
-
-def _acceptance_test(run: BoardRun, job: BoardJob, boot: Boot, deadline: float) -> BoardRun:
-    correct = mismatches = 0
-    first: Mismatch | None = None
-    with closing(boot(job.image, job.board)) as board:
-        for row, window in enumerate(job.inputs):
-            if time.monotonic() > deadline:
-                raise BenchError(
-                    f"{job.board.name} had answered {row} of {len(job.inputs)} rows when its time was over; "
-                    "raise EDGELOOP_LAB_BOARD_DEADLINE_S, or give the lab fewer workers than cores"
-                )
-            try:
-                output = board.infer(window.tobytes()).output
-            except EmulationError as error:
-                raise EmulationError(f"test row {row}: {error}") from error
-            expected = job.expected[row].tobytes()
-            if output != expected:
-                mismatches += 1
-                first = first or Mismatch(row, expected.hex(), output.hex())
-            correct += int(np.argmax(np.frombuffer(output, dtype=np.int8)) == job.labels[row])
-        return replace(
-            run,
-            inputs=len(job.inputs),
-            correct=correct,
-            mismatches=mismatches,
-            first_mismatch=first,
-            stack_bytes=board.stack_bytes(),
-        )
+    with closing(rig.boot()) as board:
+        outputs = parity.answers(board, job.inputs, before=require_time)
+        stack_bytes = board.stack_bytes()
+    compared = parity.compare(outputs, job.expected)
+    return replace(
+        run,
+        inputs=compared.inputs,
+        correct=score_of(outputs, job.labels).correct,
+        mismatches=compared.mismatches,
+        first_mismatch=compared.first,
+        stack_bytes=stack_bytes,
+    )
 
 
 def _second_opinion(job: BoardJob) -> SecondOpinion | None:
@@ -186,23 +168,6 @@ def _second_opinion(job: BoardJob) -> SecondOpinion | None:
             f"QEMU, asked for a second opinion on firmware that ran on Unicorn: {error}; "
             "set EDGELOOP_LAB_EMULATOR=unicorn to do without"
         ) from error
-
-
-def _counting(emulator: Emulator) -> Boot:
-    """Counting instructions slows Unicorn down, so that only the smoke test does it."""
-    if emulator is Emulator.QEMU:
-        return _fast(emulator)
-    from shared.emulation.on_unicorn import boot_unicorn  # noqa: PLC0415 - keeps Unicorn out of the service's process
-
-    return lambda image, board: boot_unicorn(image, board, count_instructions=True)
-
-
-def _fast(emulator: Emulator) -> Boot:
-    if emulator is Emulator.QEMU:
-        return boot_qemu
-    from shared.emulation.on_unicorn import boot_unicorn  # noqa: PLC0415 - as above
-
-    return boot_unicorn
 
 
 def _die_with_parent() -> None:

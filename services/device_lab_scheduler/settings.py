@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from services.device_lab_scheduler.bench import Emulator
+from shared.procedures.rig import Emulator
 from shared.runtime import BaseServiceSettings
 
 

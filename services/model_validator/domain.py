@@ -1,9 +1,7 @@
 """The gates of a model, as pure functions of what the reference runtimes answered."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +9,9 @@ import numpy.typing as npt
 from shared.boards import ImageBoard, LibraryBoard
 from shared.events import Check, CheckOutcome
 from shared.events.lab import Numerics
-from shared.releases.gates import ROUNDING, outcome
+from shared.releases.gates import ROUNDING, outcome, wilson_interval
 from shared.releases.manifest import Budget, Gates
 from shared.releases.release import Firmware, Library
-
-_Z_95: Final = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,16 +224,6 @@ def library_sizes(fit: LibraryFit) -> tuple[Check, ...]:
                 _size(f"{what}-{name}", needed, available, budget, "what the board's tools leave to a program")
             )
     return tuple(checks)
-
-
-def wilson_interval(correct: int, rows: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a share (Wilson 1927): unlike the normal one it stays within 0 and 1."""
-    if rows == 0:
-        return 0.0, 1.0
-    share, square = correct / rows, _Z_95**2
-    centre = (share + square / (2 * rows)) / (1 + square / rows)
-    half = _Z_95 / (1 + square / rows) * math.sqrt(share * (1 - share) / rows + square / (4 * rows**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _size(name: str, needed: int, available: int, budget: tuple[int | None, str], limit: str) -> Check:

@@ -98,6 +98,11 @@ class DutBoard:
             inference = self._inference(_checked(self._console.exchange(b"infer 1%output%", 2)))
         return Sensed(inference, int(counts["whole"]), int(counts["lost"]), int(counts["damaged"]))
 
+    def reads_traces(self) -> bool:
+        """Whether the firmware was built with a reader for traces."""
+        # A hop of none is an error of every firmware; only a reader says so in its own words.
+        return b"e-[sense takes" in self._console.exchange(b"sense 0%", 1)
+
     def _inference(self, answer: str) -> Inference:
         try:
             output = bytes.fromhex(_field("output", answer))

@@ -12,20 +12,12 @@ from services.device_lab_scheduler.domain.candidates import explain
 from shared.boards import ImageBoard, image_boards
 from shared.events import Check, CheckOutcome
 from shared.events.lab import BoardClass, BoardResult, CandidateAccepted, CandidateRefused, Numerics, Parity
-from shared.releases.gates import ROUNDING, outcome, passes
+from shared.procedures import acceptance, parity, smoke
+from shared.releases.gates import outcome, passes
 from shared.releases.manifest import Budget, Gates
 
 INSTRUCTIONS_TOLERANCE: Final = 0.001
 """Between emulators: QEMU's count is read off a timer, whose tick is 5/8 of an instruction."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """The first output vector that differs from the reference."""
-
-    row: int
-    expected: str
-    found: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +48,7 @@ class BoardRun:
     inputs: int = 0
     correct: int = 0
     mismatches: int = 0
-    first_mismatch: Mismatch | None = None
+    first_mismatch: parity.Mismatch | None = None
     stack_bytes: int = 0
     seconds: float = 0.0
     second_opinion: SecondOpinion | None = None
@@ -104,14 +96,17 @@ def judge_board(run: BoardRun, expected: Expectation) -> tuple[Check, ...]:
     if run.fault:
         return (_ran_to_the_end(run),)
     opinion = run.second_opinion
+    board = expected.board
+    smoked = smoke.SmokeRun(run.emulator, run.model_digest, run.golden_output, run.instructions)
+    compared = parity.ParityRun(run.inputs, run.mismatches, run.first_mismatch)
+    budget = (expected.budget.ram_bytes, f"budgets.{run.board}.ram_bytes")
     return (
         _ran_to_the_end(run),
-        _model(run, expected),
-        _golden(run, expected),
-        _parity(run, expected),
-        _accuracy(run, expected),
-        _stack(run, expected),
-        _ram(run, expected),
+        *smoke.judge(run.board, smoked, model_digest=expected.model_digest, output=expected.golden_output),
+        parity.judge(run.board, compared, expected.numerics),
+        acceptance.judge_accuracy(run.board, acceptance.Score(run.correct, run.inputs), expected.gates.accuracy),
+        acceptance.judge_stack(board, run.stack_bytes),
+        acceptance.judge_ram(board, expected.static_ram_bytes, run.stack_bytes, budget),
         *((_cross_check(run, opinion),) if opinion else ()),
     )
 
@@ -155,86 +150,6 @@ def _ran_to_the_end(run: BoardRun) -> Check:
         detail=f"find the program counter in the release's {run.board} ELF (arm-none-eabi-addr2line -fe)"
         if run.fault
         else "",
-    )
-
-
-def _model(run: BoardRun, expected: Expectation) -> Check:
-    same = run.model_digest == expected.model_digest
-    return Check(
-        name=f"model-{run.board}",
-        outcome=outcome(same),
-        observed=run.model_digest,
-        allowed=f"{expected.model_digest} (the release's int8 model)",
-        detail="" if same else "the image was built from another model: build the commit again",
-    )
-
-
-def _golden(run: BoardRun, expected: Expectation) -> Check:
-    same = run.golden_output == expected.golden_output
-    return Check(
-        name=f"golden-{run.board}",
-        outcome=outcome(same),
-        observed=run.golden_output.hex(),
-        allowed=f"{expected.golden_output.hex()}, bit by bit",
-        detail=""
-        if same
-        else "the image does not compute the release's model: build it again, then look at its kernels",
-    )
-
-
-def _parity(run: BoardRun, expected: Expectation) -> Check:
-    first = run.first_mismatch
-    return Check(
-        name=f"parity-{run.board}",
-        outcome=outcome(run.mismatches == 0, rows=run.inputs),
-        observed=f"{run.mismatches} of {run.inputs} output vectors differ from {expected.numerics}",
-        allowed="0, bit by bit",
-        detail=f"test row {first.row}: {first.found} instead of {first.expected}; compare the layers of this row"
-        if first
-        else "",
-    )
-
-
-def _accuracy(run: BoardRun, expected: Expectation) -> Check:
-    accuracy = run.correct / run.inputs if run.inputs else 0.0
-    reached = accuracy >= expected.gates.accuracy - ROUNDING
-    return Check(
-        name=f"accuracy-{run.board}",
-        outcome=outcome(reached, rows=run.inputs),
-        observed=f"{accuracy:.4f} ({run.correct} of {run.inputs})",
-        allowed=f"at least {expected.gates.accuracy:g} (gates.accuracy)",
-        detail="" if reached else "if parity holds, the model itself is not accurate enough",
-    )
-
-
-def _stack(run: BoardRun, expected: Expectation) -> Check:
-    reserved = expected.board.stack_bytes
-    fits = run.stack_bytes < reserved
-    return Check(
-        name=f"stack-{run.board}",
-        outcome=outcome(fits),
-        observed=f"{run.stack_bytes} bytes at the high-water mark",
-        allowed=f"less than the {reserved} bytes reserved",
-        detail="" if fits else "it may have run over: move large locals of the kernels into the arena",
-    )
-
-
-def _ram(run: BoardRun, expected: Expectation) -> Check:
-    needed = expected.static_ram_bytes + run.stack_bytes
-    budget = expected.budget.ram_bytes
-    size = expected.board.ram_bytes
-    allowed, source = (
-        (size, "the board's RAM") if budget is None or budget > size else (budget, f"budgets.{run.board}.ram_bytes")
-    )
-    fits = needed <= allowed
-    return Check(
-        name=f"ram-{run.board}",
-        outcome=outcome(fits),
-        observed=f"{needed} bytes: {expected.static_ram_bytes} static and {run.stack_bytes} of stack",
-        allowed=f"at most {allowed} bytes ({source})",
-        detail=""
-        if fits
-        else f"{needed - allowed} bytes too many: smaller activations, or leave the board out of boards",
     )
 
 

@@ -15,12 +15,13 @@ from uuid import uuid4
 import pytest
 
 from services.artifact_builder.codegen import GeneratedModel
-from services.device_lab_scheduler.bench import Bench, BenchError, BoardJob, Emulator, run_on_board
+from services.device_lab_scheduler.bench import Bench, BenchError, BoardJob, run_on_board
 from services.device_lab_scheduler.domain.acceptance import BoardRun
 from services.device_lab_scheduler.handlers import Deps, run_staging
 from services.device_lab_scheduler.store import METADATA
 from shared.events import CheckOutcome, envelop
 from shared.events.lab import CandidateAccepted, CandidateRefused, Parity, RunStaging
+from shared.procedures.rig import Emulator
 from shared.releases.release import Firmware
 from shared.store import Store
 from tests.data.gestures.release import MemoryBlobs, gestures_release
@@ -198,7 +199,8 @@ async def test_a_board_that_takes_too_long_is_the_labs_failure(deps: Deps, works
 def test_emulators_die_with_the_service(workshop: Workshop) -> None:
     script = (
         "import asyncio, sys, multiprocessing, numpy as np\n"
-        "from services.device_lab_scheduler.bench import Bench, BoardJob, Emulator\n"
+        "from services.device_lab_scheduler.bench import Bench, BoardJob\n"
+        "from shared.procedures.rig import Emulator\n"
         "from shared.boards import image_board\n"
         "async def main():\n"
         "    bench = Bench(Emulator.UNICORN, workers=1, board_deadline_s=60)\n"

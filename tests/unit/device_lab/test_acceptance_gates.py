@@ -8,13 +8,13 @@ import pytest
 from services.device_lab_scheduler.domain.acceptance import (
     BoardRun,
     Expectation,
-    Mismatch,
     SecondOpinion,
     judge_candidate,
 )
 from shared.boards import image_board
 from shared.events import CheckOutcome
 from shared.events.lab import CandidateAccepted, CandidateRefused, Numerics, Parity
+from shared.procedures.parity import Mismatch
 from shared.releases.manifest import Budget, Gates
 
 DIGEST = "sha256:" + "a" * 64
@@ -61,7 +61,7 @@ def test_a_run_within_all_gates_is_accepted_with_its_measurements() -> None:
         ({"model_digest": DIGEST}, "model-cortex-m4", "build the commit again"),
         ({"golden_output": b"\x01\x03"}, "golden-cortex-m4", "allowed 0102"),
         ({"mismatches": 1, "first_mismatch": Mismatch(7, "0102", "0103")}, "parity-cortex-m4", "test row 7: 0103 inst"),
-        ({"correct": 79}, "accuracy-cortex-m4", "0.7900 (79 of 100)"),
+        ({"correct": 79}, "accuracy-cortex-m4", "0.7900 (79 of 100; 95 % interval 0.7002 to 0.8583)"),
         ({"stack_bytes": M4.stack_bytes}, "stack-cortex-m4", "less than the 8192 bytes"),
         ({"stack_bytes": 11_001}, "ram-cortex-m4", "1 bytes too many"),
         ({"inputs": 0, "correct": 0}, "parity-cortex-m4", "0 of 0"),

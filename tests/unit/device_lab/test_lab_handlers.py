@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import numpy as np
 import pytest
 
-from services.device_lab_scheduler.bench import BenchError, BoardJob, Emulator
+from services.device_lab_scheduler.bench import BenchError, BoardJob
 from services.device_lab_scheduler.domain.acceptance import BoardRun
 from services.device_lab_scheduler.handlers import (
     ROUTES,
@@ -27,6 +27,7 @@ from shared.events import Check, CheckOutcome, Event, Payload, digest_of, envelo
 from shared.events.lab import CandidateAccepted, CandidateRefused, RunStaging
 from shared.events.validation import DataRejected, DataValidated, ModelRejected, ModelValidated
 from shared.inference.tflm import tflm_outputs
+from shared.procedures.rig import Emulator
 from shared.runtime import Emissions, Handler
 from shared.store import Store
 from tests.data.gestures.release import INT8, MemoryBlobs, gestures_release

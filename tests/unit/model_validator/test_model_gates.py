@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.model_validator.domain import Answers, Fit, LibraryFit, judge, library_sizes, wilson_interval
+from services.model_validator.domain import Answers, Fit, LibraryFit, judge, library_sizes
 from shared.boards import LibraryBoard, board_named, image_board
 from shared.events import Blob, Check, CheckOutcome
-from shared.releases.gates import not_passed, passes
+from shared.releases.gates import not_passed, passes, wilson_interval
 from shared.releases.manifest import Budget, Gates
 from shared.releases.release import Firmware, Library
 

@@ -1,0 +1,28 @@
+"""Rigs of emulated boards."""
+
+from enum import StrEnum
+
+from shared.boards import ImageBoard
+from shared.emulation.on_qemu import boot_qemu
+from shared.procedures import Rig
+
+
+class Emulator(StrEnum):
+    """What stands for the boards."""
+
+    UNICORN = "unicorn"
+    QEMU = "qemu"
+    AUTO = "auto"
+    """Unicorn; who has a second opinion asks QEMU for it where it is installed."""
+
+
+def emulated_rig(image: bytes, board: ImageBoard, emulator: Emulator) -> Rig:
+    """Return how a signed image boots on an emulated board."""
+    if emulator is Emulator.QEMU:
+        return Rig(lambda: boot_qemu(image, board), lambda: boot_qemu(image, board))
+    from shared.emulation.on_unicorn import boot_unicorn  # noqa: PLC0415 - keeps Unicorn out of a service's own process
+
+    return Rig(
+        lambda: boot_unicorn(image, board),
+        lambda: boot_unicorn(image, board, count_instructions=True),
+    )
