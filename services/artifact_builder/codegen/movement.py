@@ -266,6 +266,16 @@ def lower_space_to_depth(operator: Operator) -> Lowered:
     return [move(operator, source, Region.whole(region.extents, element_bytes), output, region)]
 
 
+def lower_reverse(operator: Operator) -> Lowered:
+    """Lower REVERSE_V2: axes that run backwards."""
+    source = operator.input(0)
+    region = _all_of(source)
+    for given in constant_integers(operator, 1, "axes"):
+        axis = _axis(operator, source, (given,))
+        region = region.cut(axis, source.shape[axis] - 1, source.shape[axis], -1)
+    return take(operator, source, region, operator.output)
+
+
 def lower_broadcast(operator: Operator) -> Lowered:
     """Lower BROADCAST_TO: axes of one element are repeated."""
     source, output = operator.input(0), operator.output

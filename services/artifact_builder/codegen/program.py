@@ -173,13 +173,18 @@ class _Composer:
                             layers.append(otherwise)
                         else:
                             self.has_joined = True
-            for tensor in operator.outputs:
-                if tensor.index in known or tensor.data is not None:
-                    raise operator.malformed(f"{tensor.label} is made twice")
-                known.add(tensor.index)
+            self._require_made_once(operator, known)
+            known.update(tensor.index for tensor in operator.outputs)
             layers = [layer for layer in layers if not self._changes_nothing(layer)]
             if layers:
                 self._steps.append(Step(operator, tuple(layers)))
+
+    def _require_made_once(self, operator: Operator, known: set[int]) -> None:
+        for tensor in operator.outputs:
+            if tensor.index in self._states:
+                _require_constant(operator, tensor)
+            elif tensor.index in known or tensor.data is not None:
+                raise operator.malformed(f"{tensor.label} is made twice")
 
     def _lower_one(self, operator: Operator, variables: Variables, *, copy_read: bool) -> Lowered:
         if operator.name not in STATE_OPERATORS:
@@ -310,6 +315,14 @@ def _variable_tensors(operators: Iterable[Operator]) -> Iterable[Variable]:
                     tensor.index, Variable(tensor, fill=tensor.zero_points[0] if tensor.zero_points else 0)
                 )
     return found.values()
+
+
+def _require_constant(operator: Operator, variable: Tensor) -> None:
+    """Let an operator set what an LSTM keeps to a constant, as our conversion does for windows that stand alone."""
+    if operator.name not in ALIASES or operator.input(0).data is None:
+        raise operator.unsupported(
+            f"it sets the variable {variable.label} to what it computes", "Set it to a constant, by a RESHAPE"
+        )
 
 
 def _require_inputs_known(operator: Operator, known: set[int]) -> None:

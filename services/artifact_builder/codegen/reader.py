@@ -101,7 +101,7 @@ class _Reader:
         if table.count(TensorSlot.SHAPE) > _MAXIMUM_DIMENSIONS:
             raise MalformedModelError(f"{label} has {table.count(TensorSlot.SHAPE)} dimensions")
         shape = table.integers(TensorSlot.SHAPE)
-        if shape and (min(shape) < 1 or math.prod(shape) > _MAXIMUM_ELEMENTS):
+        if shape and (min(shape) < 0 or math.prod(shape) > _MAXIMUM_ELEMENTS):
             raise MalformedModelError(f"{label} has the impossible shape {list(shape)}")
         number = table.integer(TensorSlot.TYPE, "b")
         type_name = schema.tensor_types().get(number, f"type {number}")
@@ -147,7 +147,7 @@ class _Reader:
             outputs=_all_at(tensors, table.integers(OperatorSlot.OUTPUTS), label),
             options=options,
             texts=texts,
-            intermediates=_all_at(tensors, table.integers(OperatorSlot.INTERMEDIATES), label),
+            intermediates=tuple(_at(tensors, i, label, empty=True) for i in table.integers(OperatorSlot.INTERMEDIATES)),
         )
 
 
@@ -213,7 +213,10 @@ def _all_at(tensors: Sequence[Tensor], indices: Sequence[int], label: str) -> tu
     return tuple(_at(tensors, index, label) for index in indices)
 
 
-def _at(tensors: Sequence[Tensor], index: int, label: str) -> Tensor:
+def _at(tensors: Sequence[Tensor], index: int, label: str, *, empty: bool = False) -> Tensor:
     if not 0 <= index < len(tensors):
         raise MalformedModelError(f"{label} names tensor {index} of {len(tensors)}")
-    return tensors[index]
+    tensor = tensors[index]
+    if tensor.size == 0 and not empty:
+        raise MalformedModelError(f"{label} has {tensor.label} of the impossible shape {list(tensor.shape)}")
+    return tensor

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from services.artifact_builder.determinism import TENSORFLOW_ENVIRONMENT, THREADS
+from services.artifact_builder.inputs.corrections import corrected
 from services.artifact_builder.inputs.problems import ModelError, first_line, unknown_operators
 from services.artifact_builder.inputs.quantised import named_islands, not_quantised
 from services.artifact_builder.inputs.representative import Representative, RowsError, representative
@@ -28,6 +29,9 @@ SOURCE_FILE: Final = "source"
 """The model that was given, in canonical form; only where reading it took a heavy package."""
 RESULT_FILE: Final = "result.json"
 """``{"recipe": Recipe, "conversion": Conversion}`` of `shared.releases.release`."""
+_ATTEMPTS: Final = 8
+_LEFT_BY_CHANCE: Final = ", SPLIT, "
+"""The quantiser walks through operators in the order of their addresses, and now and then leaves a SPLIT as it was."""
 PROBLEM_FILE: Final = "problem.txt"
 """What is wrong with the model, in one line for its author."""
 
@@ -90,9 +94,10 @@ def convert(request: Request, folder: Path) -> None:
     with np.load(folder / request.train, allow_pickle=False) as arrays:
         rows = representative(arrays["x"].astype(np.float32), arrays["y"], request.train)
     loaded = _loaded(request, folder, rows.x.shape[1:])
-    graph = _frozen(loaded.function, rows.x.shape[1:], request.classes)
+    concrete = _traced(loaded.function, rows.x.shape[1:], request.classes)
+    graph = _Graph.of(concrete)
     if loaded.canonical:
-        (folder / SOURCE_FILE).write_bytes(loaded.canonical(graph))
+        (folder / SOURCE_FILE).write_bytes(loaded.canonical(_frozen(concrete)))
     float32 = _float32(graph)
     (folder / FLOAT32_FILE).write_bytes(float32)
     parity = loaded.compare(float32, rows) if loaded.compare else None
@@ -128,12 +133,45 @@ def _loaded(request: Request, folder: Path, window: tuple[int, ...]) -> Loaded:
             raise ModelError("a .tflite is taken as it is, or not at all")
 
 
-def _frozen(function: Callable[..., Any], window: tuple[int, ...], classes: int) -> Any:  # noqa: ANN401 - no types
-    """Return the model as a graph of constants for exactly one window: no shapes are left to compute on a board."""
-    import tensorflow as tf  # noqa: PLC0415 - as in convert
+@dataclass(frozen=True, slots=True)
+class _Graph:
+    """What the converter starts from."""
+
+    concrete: Any
+    variables: Any = None
+    """What holds the variables of a graph that is not frozen."""
+
+    @staticmethod
+    def of(concrete: Any) -> "_Graph":  # noqa: ANN401 - no types
+        """Freeze a function, unless it calls functions that the converter knows: freezing would dissolve them."""
+        import tensorflow as tf  # noqa: PLC0415 - as in convert
+
+        from services.artifact_builder.inputs.recurrent import has_fused  # noqa: PLC0415 - as in convert
+
+        if not has_fused(concrete):
+            return _Graph(_frozen(concrete))
+        held = tf.Module()
+        held.variables_of_graph = concrete.graph.variables
+        return _Graph(concrete, held)
+
+    def converter(self) -> Any:  # noqa: ANN401 - as above
+        """Return a new converter."""
+        import tensorflow as tf  # noqa: PLC0415 - as in convert
+
+        return tf.lite.TFLiteConverter.from_concrete_functions([self.concrete], self.variables)
+
+
+def _frozen(concrete: Any) -> Any:  # noqa: ANN401 - as above
     from tensorflow.python.framework.convert_to_constants import (  # noqa: PLC0415 - as in convert
         convert_variables_to_constants_v2,
     )
+
+    return convert_variables_to_constants_v2(concrete)
+
+
+def _traced(function: Callable[..., Any], window: tuple[int, ...], classes: int) -> Any:  # noqa: ANN401 - as above
+    """Return the model as a graph for exactly one window: no shapes are left to compute on a board."""
+    import tensorflow as tf  # noqa: PLC0415 - as in convert
 
     try:
         # Without AutoGraph, which would turn our errors into its own: models are layers, no Python to rewrite.
@@ -153,14 +191,12 @@ def _frozen(function: Callable[..., Any], window: tuple[int, ...], classes: int)
             f"the model gives {found} for one window; allowed is one output of (1, {classes}), a score for each label. "
             "Next: correct the last layer, or labels in edgeloop.yaml"
         )
-    return convert_variables_to_constants_v2(concrete)
+    return concrete
 
 
-def _float32(graph: Any) -> bytes:  # noqa: ANN401 - as above
-    import tensorflow as tf  # noqa: PLC0415 - as in convert
-
+def _float32(graph: _Graph) -> bytes:
     try:
-        return bytes(tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert())
+        return corrected(bytes(graph.converter().convert()))
     except Exception as error:  # the converter raises whatever its C++ says
         what = unknown_operators(error)
         found = f"it has no operator for {what}" if what else first_line(error)
@@ -170,12 +206,22 @@ def _float32(graph: Any) -> bytes:  # noqa: ANN401 - as above
         ) from error
 
 
-def _int8(graph: Any, rows: Representative) -> bytes:  # noqa: ANN401 - as above
+def _int8(graph: _Graph, rows: Representative) -> bytes:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _quantised(graph, rows)
+        except ModelError as error:
+            if _LEFT_BY_CHANCE not in str(error):
+                raise
+    return _quantised(graph, rows)
+
+
+def _quantised(graph: _Graph, rows: Representative) -> bytes:
     """Return the full-int8 model; weights of convolutions have a scale for every channel, as is the default."""
     import tensorflow as tf  # noqa: PLC0415 - as in convert
 
     def converter(*kernels: Any) -> Any:  # noqa: ANN401 - as above
-        made = tf.lite.TFLiteConverter.from_concrete_functions([graph])
+        made = graph.converter()
         made.optimizations = [tf.lite.Optimize.DEFAULT]
         made.representative_dataset = lambda: ([row[np.newaxis]] for row in rows.x)
         made.target_spec.supported_ops = list(kernels)
@@ -199,7 +245,7 @@ def _int8(graph: Any, rows: Representative) -> bytes:  # noqa: ANN401 - as above
         ) from error
     if islands := named_islands(int8):
         raise ModelError(not_quantised(islands))
-    return int8
+    return corrected(int8)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ def load_keras(file: Path) -> Function:
     """
     import keras  # noqa: PLC0415 - seconds; whoever only wants this module's names does not pay for it
 
+    from services.artifact_builder.inputs.recurrent import make_convertible, of_constants  # noqa: PLC0415 - as above
+
     try:
         model = keras.models.load_model(file, compile=False)
     except Exception as error:  # what a file can hold wrong is without end
@@ -41,7 +43,8 @@ def load_keras(file: Path) -> Function:
             f"Keras cannot load the model: {first_line(error)}. Next: save it with model.save('….keras') from layers "
             "of Keras itself; custom layers and lambdas are code, and none is loaded"
         ) from error
-    return lambda x: model(x, training=False)
+    make_convertible(model)
+    return of_constants(model)
 
 
 def load_saved_model(file: Path) -> Function:

@@ -221,6 +221,7 @@ _MOVED: Mapping[str, Case] = {
         (1, 7, 3), [0, -2, 0], [0, 0, 0], [1, 1, 1], (1, 3), beginMask=5, endMask=5, shrinkAxisMask=2
     ),
     "broadcast": _same("BROADCAST_TO", (1, 3, 1), [[2, 3, 4]], (2, 3, 4), "BroadcastTo"),
+    "reverse": _same("REVERSE_V2", (1, 4, 5, 3), [[1]], (1, 4, 5, 3), "ReverseV2"),
     "space to depth": _same("SPACE_TO_DEPTH", (1, 4, 6, 3), [], (1, 2, 3, 12), "SpaceToDepth", blockSize=2),
     "depth to space": _same("DEPTH_TO_SPACE", (1, 2, 3, 12), [], (1, 4, 6, 3), "DepthToSpace", blockSize=2),
     "reflect": _same("MIRROR_PAD", (1, 4, 5, 3), [[[0, 0], [2, 1], [1, 3], [0, 0]]], (1, 7, 9, 3), "MirrorPad", mode=0),
