@@ -1,0 +1,96 @@
+"""A job's result as an in-toto statement in a DSSE envelope, which anybody who has the key checks offline.
+
+Source: in-toto attestation framework, statement v1; predicate test-result v0.1. What the predicate does not know stands
+under ``edgeloop``, which its rules allow: readers ignore fields they do not know.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.artifacts.dsse import EnvelopeError, enveloped, opened
+from shared.artifacts.keys import PublicKey
+from shared.artifacts.provenance import Subject
+from shared.events import CheckOutcome
+from shared.interop.results import JobResult, Verdict
+
+_RESULTS: Final = {
+    Verdict.PASSED: "PASSED",
+    Verdict.FLAKY: "WARNED",
+    Verdict.FAILED: "FAILED",
+    # The predicate has no word for a test that judged nothing: it does not pass, and `edgeloop` says why.
+    Verdict.INFRASTRUCTURE: "WARNED",
+}
+
+
+class _Part(BaseModel):
+    # Field names are the specification's own.
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class _Configuration(_Part):
+    name: str
+
+
+class _Predicate(_Part):
+    result: Literal["PASSED", "WARNED", "FAILED"]
+    configuration: tuple[_Configuration, ...]
+    passedTests: tuple[str, ...]  # noqa: N815
+    warnedTests: tuple[str, ...]  # noqa: N815
+    failedTests: tuple[str, ...]  # noqa: N815
+    edgeloop: JobResult
+
+
+class _Statement(_Part):
+    type_: Literal["https://in-toto.io/Statement/v1"] = Field(
+        default="https://in-toto.io/Statement/v1", serialization_alias="_type", validation_alias="_type"
+    )
+    subject: tuple[Subject, ...] = Field(min_length=1, max_length=1)
+    predicateType: Literal["https://in-toto.io/attestation/test-result/v0.1"] = (  # noqa: N815
+        "https://in-toto.io/attestation/test-result/v0.1"
+    )
+    predicate: _Predicate
+
+
+def signed_result(result: JobResult, *, key_id: str, sign: Callable[[bytes], bytes]) -> bytes:
+    """Return the envelope, as JSON. Equal results and a deterministic signer give equal bytes."""
+    statement = _statement(result).model_dump_json(by_alias=True).encode()
+    return enveloped(statement, key_id=key_id, sign=sign)
+
+
+def verified_result(envelope: bytes, trusted: Sequence[PublicKey]) -> tuple[JobResult, PublicKey]:
+    """Return the result that an envelope holds, and the trusted key that signed it.
+
+    Raises:
+        EnvelopeError: no trusted key signed it, it is no job's result, or its parts contradict one another.
+    """
+    payload, key = opened(envelope, trusted)
+    try:
+        statement = _Statement.model_validate_json(payload)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise EnvelopeError(f"the statement is no job's result: {place}: {first['msg']}") from error
+    result = statement.predicate.edgeloop
+    if statement != _statement(result):
+        raise EnvelopeError(
+            f"the statement contradicts itself: its summary is not what the result of job {result.job} comes to"
+        )
+    return result, key
+
+
+def _statement(result: JobResult) -> _Statement:
+    algorithm, _, value = result.digest.partition(":")
+    names = {outcome: [check.name for check in result.checks if check.outcome is outcome] for outcome in CheckOutcome}
+    predicate = _Predicate.model_validate(
+        {
+            "result": _RESULTS[result.verdict],
+            "configuration": [{"name": f"{result.board_class}:{result.board}"}],
+            "passedTests": names[CheckOutcome.PASSED],
+            "warnedTests": names[CheckOutcome.INSUFFICIENT_EVIDENCE],
+            "failedTests": names[CheckOutcome.FAILED],
+            "edgeloop": result,
+        }
+    )
+    return _Statement(subject=(Subject(name=result.project, digest={algorithm: value}),), predicate=predicate)
