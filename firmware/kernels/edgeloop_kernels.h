@@ -324,6 +324,59 @@ struct el_resize_nearest {
 };
 void el_resize_nearest(const struct el_resize_nearest *layer, const int8_t *input, int8_t *output);
 
+/* rows and columns hold, for every place of the output, the two places of the input and the weight of the second one,
+ * with 10 fractional bits. TFLM's bits alone. */
+struct el_resize_bilinear {
+    int32_t output_height;
+    int32_t output_width;
+    int32_t input_width;
+    int32_t channels;
+    const int32_t *rows;
+    const int32_t *columns;
+};
+void el_resize_bilinear(const struct el_resize_bilinear *layer, const int8_t *input, int8_t *output);
+
+/* An operand of a product: strides along its rows (or columns), along what is summed, and along the batches. */
+struct el_matrix {
+    int32_t zero_point;
+    int32_t outer_stride;
+    int32_t depth_stride;
+    int32_t batch_stride[3];
+};
+
+/* Products of matrices that are both computed, or of any layout. TFLM's bits alone. */
+struct el_batch_matmul {
+    int32_t batches[3];
+    int32_t rows;
+    int32_t depth;
+    int32_t columns;
+    struct el_matrix a;
+    struct el_matrix b;
+    int32_t output_zero_point;
+    int32_t multiplier;
+    int32_t shift;
+};
+void el_batch_matmul(const struct el_batch_matmul *layer, const int8_t *a, const int8_t *b, int8_t *output);
+
+/* Filters over the newest frame, `rank` for each unit, whose last `memory` results are the state, and then over those.
+ * `feature_bias` holds -zero_point * sum(weights). The state is of int8 or int16, and so are the weights of time. */
+struct el_svdf {
+    int32_t depth;
+    int32_t units;
+    int32_t rank;
+    int32_t memory;
+    int32_t output_zero_point;
+    struct el_factor to_state;
+    struct el_factor to_output;
+    const int8_t *feature_weights;
+    const int32_t *feature_bias;
+    const int8_t *time_weights_int8;
+    const int16_t *time_weights_int16;
+    const int32_t *bias;
+};
+void el_svdf_int8(const struct el_svdf *layer, const int8_t *input, int8_t *output, int8_t *state);
+void el_svdf_int16(const struct el_svdf *layer, const int8_t *input, int8_t *output, int8_t *state);
+
 /* At a model's edges. Tensors of wider types lie in the same bytes, aligned to 4, little-endian. */
 struct el_quantise {
     int32_t size;

@@ -12,6 +12,7 @@ from services.artifact_builder.codegen.convolutions import (
     lower_pool_2d,
 )
 from services.artifact_builder.codegen.elementwise import lower_addition, lower_extremum, lower_multiplication
+from services.artifact_builder.codegen.gathering import lower_batch_to_space, lower_gather, lower_space_to_batch
 from services.artifact_builder.codegen.graph import Operator
 from services.artifact_builder.codegen.layers import Layer, Lowered, View
 from services.artifact_builder.codegen.movement import (
@@ -29,11 +30,13 @@ from services.artifact_builder.codegen.movement import (
     lower_transpose,
     lower_unpack,
 )
+from services.artifact_builder.codegen.products import lower_batch_matmul
 from services.artifact_builder.codegen.quantisation import activation_tensor
 from services.artifact_builder.codegen.recurrent import lower_lstm
 from services.artifact_builder.codegen.reductions import lower_arg_extremum, lower_reduction
-from services.artifact_builder.codegen.resizing import lower_pad, lower_resize_nearest
+from services.artifact_builder.codegen.resizing import lower_pad, lower_resize_bilinear, lower_resize_nearest
 from services.artifact_builder.codegen.state import STATE_OPERATORS
+from services.artifact_builder.codegen.svdf import lower_svdf
 from services.artifact_builder.codegen.transposed import lower_transpose_conv
 from shared.events.lab import Numerics
 
@@ -117,6 +120,10 @@ _BY_FAMILY: Mapping[str, Callable[[Operator, Numerics], Lowered]] = {
     "MUL": lower_multiplication,
     "QUANTIZE": lower_quantise,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": lower_lstm,
+    "RESIZE_BILINEAR": lower_resize_bilinear,
+    "SPACE_TO_BATCH_ND": lower_space_to_batch,
+    "BATCH_MATMUL": lower_batch_matmul,
+    "SVDF": lower_svdf,
 }
 
 _LOWERINGS: Mapping[str, Callable[[Operator], Lowered]] = {
@@ -140,6 +147,8 @@ _LOWERINGS: Mapping[str, Callable[[Operator], Lowered]] = {
     "DEPTH_TO_SPACE": lower_space_to_depth,
     "MIRROR_PAD": lower_mirror_pad,
     "TILE": lower_tile,
+    "GATHER": lower_gather,
+    "BATCH_TO_SPACE_ND": lower_batch_to_space,
 }
 
 _SEVERAL_OUTPUTS = frozenset({"SPLIT", "SPLIT_V", "UNPACK"})

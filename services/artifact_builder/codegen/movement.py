@@ -100,7 +100,7 @@ def copy(operator: Operator, source: Tensor, output: Tensor) -> Layer:
 
 def take(operator: Operator, source: Tensor, read: Region, output: Tensor) -> Lowered:
     """Make `output` of a region of `source`: a view where that is possible."""
-    _require_same_values(operator, source, output)
+    require_same_values(operator, source, output)
     if math.prod(read.extents) != output.size:
         raise operator.malformed(
             f"{output.label} has {output.size} elements; {math.prod(read.extents)} are taken from {source.label}"
@@ -112,14 +112,15 @@ def take(operator: Operator, source: Tensor, read: Region, output: Tensor) -> Lo
 
 def put(operator: Operator, source: Tensor, output: Tensor, written: Region) -> Layer | Join:
     """Put all of `source` into a region of `output`: made there at once where that is possible."""
-    _require_same_values(operator, source, output)
+    require_same_values(operator, source, output)
     call = move(operator, source, Region.whole(written.extents, source.type.size_bytes), output, written)
     if written.in_order(output.type.size_bytes) and written.first % ALIGNMENT_BYTES == 0:
         return Join(View(source, output, written.first), call)
     return call
 
 
-def _require_same_values(operator: Operator, source: Tensor, output: Tensor) -> None:
+def require_same_values(operator: Operator, source: Tensor, output: Tensor) -> None:
+    """Raise UnsupportedModelError unless bytes mean the same in both tensors."""
     for tensor in (source, output):
         if tensor.type.size_bytes == 0:
             raise operator.unsupported(
@@ -262,7 +263,7 @@ def lower_space_to_depth(operator: Operator) -> Lowered:
     region = Region.whole(split, element_bytes).permuted(order)
     if gathers:
         return take(operator, source, region, output)
-    _require_same_values(operator, source, output)
+    require_same_values(operator, source, output)
     return [move(operator, source, Region.whole(region.extents, element_bytes), output, region)]
 
 
@@ -311,7 +312,7 @@ def lower_mirror_pad(operator: Operator) -> Lowered:
     """Lower padding by reflection: every corner, side and the middle is a copy, backwards where it is a reflection."""
     source, output = operator.input(0), operator.output
     amounts = _pairs(operator, source)
-    _require_same_values(operator, source, output)
+    require_same_values(operator, source, output)
     skipped = 0 if operator.option("Mode") else 1  # REFLECT leaves the border out, SYMMETRIC repeats it
     pieces: list[tuple[Region, Region]] = [(_all_of(source), _all_of(output))]
     for axis, (before, after) in enumerate(amounts):

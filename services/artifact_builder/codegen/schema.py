@@ -156,6 +156,10 @@ OPTIONS: Final[Mapping[str, Options]] = {
     "RESIZE_NEAREST_NEIGHBOR": _options(
         "ResizeNearestNeighborOptions", AlignCorners=(0, "b"), HalfPixelCenters=(1, "b")
     ),
+    "RESIZE_BILINEAR": _options("ResizeBilinearOptions", AlignCorners=(2, "b"), HalfPixelCenters=(3, "b")),
+    "GATHER": _options("GatherOptions", Axis=(0, "i"), BatchDims=(1, "i")),
+    "BATCH_MATMUL": _options("BatchMatMulOptions", AdjX=(0, "b"), AdjY=(1, "b")),
+    "SVDF": _options("SVDFOptions", Rank=(0, "i"), FusedActivationFunction=(1, "b")),
     "SPACE_TO_DEPTH": _options("SpaceToDepthOptions", BlockSize=(0, "i")),
     "DEPTH_TO_SPACE": _options("DepthToSpaceOptions", BlockSize=(0, "i")),
     "CALL_ONCE": _options("CallOnceOptions", InitSubgraphIndex=(0, "i")),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.artifact_builder.codegen import ModelTensor, generate
+from services.artifact_builder.codegen import ModelTensor, UnsupportedModelError, generate
 from shared.boards import image_board
 from shared.emulation.on_unicorn import boot_unicorn
 from shared.events.lab import Numerics
@@ -167,6 +167,21 @@ def _slice(
     return _same("STRIDED_SLICE", shape, [begin, end, steps], made, "StridedSlice", **masks)
 
 
+def _product(a: tuple[int, ...], b: tuple[int, ...], *, constant: bool = False, **flips: Any) -> Case:
+    """Multiply matrices; `flips` transpose one of them."""
+
+    def add(graph: Subgraph) -> int:
+        left = graph.input(a, 0.05, 3)
+        values = np.random.default_rng(5).integers(-128, 128, b).astype(np.int8)
+        right = graph.constant(values, 0.03, -7) if constant else graph.input(b, 0.03, -7)
+        rows, columns = (a[-1] if flips.get("adjX") else a[-2]), (b[-2] if flips.get("adjY") else b[-1])
+        made = graph.tensor((*np.broadcast_shapes(a[:-2], b[:-2]), rows, columns), 0.4, 5)
+        graph.operator("BATCH_MATMUL", [left, right], [made], "BatchMatMul", **flips)
+        return made
+
+    return add
+
+
 _TABLES: Mapping[str, Case] = {
     "relu": _table("RELU", 0.05, -20, 0.03, -100),
     "relu6": _table("RELU6", 0.05, -128, 0.05, -128),
@@ -205,6 +220,9 @@ _ELEMENTWISE: Mapping[str, Case] = {
     "maximum": _binary("MAXIMUM", (1, 4, 3, 5), (1, 4, 3, 5), (0.1, 0.1, 0.1), zeros=(2, 2, 2)),
     "minimum of channels": _binary("MINIMUM", (1, 4, 3, 5), (5,), (0.1, 0.1, 0.1), zeros=(2, 2, 2), constant=True),
     "minimum of pixels": _binary("MINIMUM", (1, 4, 3, 5), (4, 1, 1), (0.1, 0.1, 0.1), zeros=(2, 2, 2)),
+    "product": _product((1, 4, 5), (1, 5, 6)),
+    "product of transposed batches": _product((2, 3, 5, 4), (3, 6, 5), adjX=True, adjY=True),
+    "product with a constant": _product((3, 4, 5), (5, 6), constant=True),
     "prelu": _binary("PRELU", (1, 4, 3, 5), (1, 1, 5), (0.05, 0.01, 0.03), constant=True),
     "prelu of pixels": _binary("PRELU", (1, 4, 3, 5), (4, 3, 1), (0.05, 0.01, 0.03), constant=True),
 }
@@ -235,6 +253,23 @@ _MOVED: Mapping[str, Case] = {
     ),
     "resize from centres": _same(
         "RESIZE_NEAREST_NEIGHBOR", (1, 5, 4, 2), [[3, 9]], (1, 3, 9, 2), "ResizeNearestNeighbor", halfPixelCenters=True
+    ),
+    "gather": _same("GATHER", (1, 5, 4), [[3, 0, 3, 4]], (1, 4, 4), "Gather", axis=1),
+    "gather in steps": _same("GATHER", (2, 3, 9), [[8, 6, 4]], (2, 3, 3), "Gather", axis=-1),
+    "gather one": _same("GATHER", (1, 5, 4), [3], (1, 4), "Gather", axis=1),
+    "space to batch": _same("SPACE_TO_BATCH_ND", (1, 4, 6, 3), [[2, 3], [[0, 0]] * 2], (6, 2, 2, 3), "SpaceToBatchND"),
+    "space to batch of a series": _same("SPACE_TO_BATCH_ND", (2, 4, 3), [[2], [[0, 0]]], (4, 2, 3), "SpaceToBatchND"),
+    "batch to space": _same("BATCH_TO_SPACE_ND", (6, 2, 2, 3), [[2, 3], [[0, 0]] * 2], (1, 4, 6, 3), "BatchToSpaceND"),
+    "batch to space, cut": _same(
+        "BATCH_TO_SPACE_ND", (6, 2, 2, 3), [[2, 3], [[1, 0], [0, 2]]], (1, 3, 4, 3), "BatchToSpaceND"
+    ),
+    "resize, interpolated": _same("RESIZE_BILINEAR", (1, 3, 4, 5), [[7, 9]], (1, 7, 9, 5), "ResizeBilinear"),
+    "resize to less, interpolated": _same("RESIZE_BILINEAR", (1, 9, 8, 2), [[4, 3]], (1, 4, 3, 2), "ResizeBilinear"),
+    "resize from corners, interpolated": _same(
+        "RESIZE_BILINEAR", (1, 3, 4, 5), [[7, 2]], (1, 7, 2, 5), "ResizeBilinear", alignCorners=True
+    ),
+    "resize from centres, interpolated": _same(
+        "RESIZE_BILINEAR", (1, 5, 4, 2), [[3, 9]], (1, 3, 9, 2), "ResizeBilinear", halfPixelCenters=True
     ),
     "concatenate channels": _join(
         "CONCATENATION", [(1, 3, 4), (1, 3, 2), (1, 3, 5), (1, 3, 1)], (1, 3, 12), 2, "Concatenation"
@@ -270,7 +305,9 @@ _LITERT_ALONE: Mapping[str, Case] = {
 }
 # What LiteRT computes in a third way, and the generator refuses for it.
 _TFLM_ALONE = frozenset(
-    {"quantise, finer", "float to int16", "uint8 to int8", "int8 to uint8", "int16 to int8", "int8 to int16"}
+    {"product", "product of transposed batches", "product with a constant"}
+    | {f"resize{how}, interpolated" for how in ("", " to less", " from corners", " from centres")}
+    | {"quantise, finer", "float to int16", "uint8 to int8", "int8 to uint8", "int16 to int8", "int8 to int16"}
 )
 
 _GROUPS = {"tables": _TABLES, "elementwise": _ELEMENTWISE, "moved": _MOVED, "edges": _EDGES}
@@ -370,6 +407,26 @@ def test_models_with_other_ends_than_one_int8_tensor_match(
     data = (models / f"{name}.tflite").read_bytes()
     names = [f"output {number}" for number in range(outputs)]
     _compare(data, names, _tflm(data, outputs), make_image, core="cortex-m4", numerics=Numerics.TFLM)
+
+
+def test_padding_before_blocks_are_taken_apart_matches_litert_and_is_refused_for_tflm(make_image: Images) -> None:
+    model = Model()
+    source, made = model.main.input((1, 5, 4, 3), 0.1, 2), model.main.tensor((6, 3, 2, 3), 0.1, 2)
+    constants = [model.main.constant(np.array(values, np.int32)) for values in ([2, 3], [[1, 0], [0, 2]])]
+    model.main.operator("SPACE_TO_BATCH_ND", [source, *constants], [made], "SpaceToBatchND")
+    model.main.outputs.append(made)
+    data = model.pack()
+    _compare(data, ["padded"], _litert(data), make_image, core="cortex-m4", numerics=Numerics.LITERT)
+    with pytest.raises(UnsupportedModelError, match=r"SPACE_TO_BATCH_ND.*input_0.*Pad by a layer"):
+        generate(data)
+
+
+@pytest.mark.parametrize("name", ["product", "resize, interpolated"])
+def test_what_litert_computes_by_other_steps_is_refused_by_name(name: str) -> None:
+    model = Model()
+    model.main.outputs.append({**_ELEMENTWISE, **_MOVED}[name](model.main))  # type: ignore[arg-type] # one output
+    with pytest.raises(UnsupportedModelError, match=r"(BATCH_MATMUL|RESIZE_BILINEAR).*tflm alone.*litert"):
+        generate(model.pack(), Numerics.LITERT)
 
 
 def test_tiles_match_litert_because_tflm_has_no_such_operator(make_image: Images) -> None:

@@ -110,6 +110,26 @@ def lstm(*, clip: float = 0.0, cell_power: int = -11, time_major: bool = False) 
     return model.pack()
 
 
+def svdf(dtype: type[np.signedinteger[Any]], rank: int, activation: int = 1) -> bytes:
+    """Filter frames of 6 values, with a memory of 5 of them."""
+    model, rng = Model(), np.random.default_rng(12)
+    graph = model.main
+    depth, units, memory = 6, 7, 5
+    filters = units * rank
+    limit = np.iinfo(dtype).max
+    state_scale, time_scale = (0.02, 0.007) if dtype is np.int8 else (2.0**-11, 2.0**-14)
+    source = graph.input((1, depth), 0.05, 4)
+    features = graph.constant(rng.integers(-127, 128, (filters, depth)).astype(np.int8), 0.008)
+    times = graph.constant(rng.integers(-limit, limit + 1, (filters, memory)).astype(dtype), time_scale)
+    bias = graph.constant(rng.integers(-900, 900, units).astype(np.int32), state_scale * time_scale)
+    state = graph.tensor((1, filters * memory), state_scale, 0, dtype=dtype, variable=True, name="frames")
+    output = graph.tensor((1, units), 0.03, -60)
+    inputs = [source, features, times, bias, state]
+    graph.operator("SVDF", inputs, [output], "SVDF", version=3, rank=rank, fusedActivationFunction=activation)
+    graph.outputs.append(output)
+    return model.pack()
+
+
 def _compare(model: bytes, board: DutBoard, interpreter: Any, steps: int, rng: np.random.Generator) -> int:
     """Return how many different outputs there were."""
     generated = generate(model)
@@ -133,6 +153,8 @@ _MODELS = {
     "an accumulator": accumulator(),
     "an LSTM": lstm(),
     "an LSTM with a clipped, coarse cell": lstm(clip=1.5, cell_power=-12),
+    "an SVDF layer of int8": svdf(np.int8, 2),
+    "an SVDF layer of int16": svdf(np.int16, 1),
     "an LSTM with time first and a wide cell": lstm(cell_power=-14, time_major=True),
 }
 
