@@ -4,7 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from services.artifact_builder.inputs.onnx.graph import Call
-from services.artifact_builder.inputs.onnx.operators import convolutions, elementwise, linear, reductions, shapes
+from services.artifact_builder.inputs.onnx.operators import (
+    convolutions,
+    elementwise,
+    linear,
+    recurrent,
+    reductions,
+    shapes,
+)
 from services.artifact_builder.inputs.onnx.view import Array, View
 
 Made: TypeAlias = "View | Array | Sequence[View | None]"
@@ -15,6 +22,7 @@ OPERATORS: Final[Mapping[str, Operator]] = {
     **elementwise.OPERATORS,
     **convolutions.OPERATORS,
     **linear.OPERATORS,
+    **recurrent.OPERATORS,
     **reductions.OPERATORS,
     **shapes.OPERATORS,
 }
