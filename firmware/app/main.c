@@ -22,13 +22,8 @@ static int8_t input_buffer[MODEL_INPUT_BYTES];
 static uint32_t bytes_expected;
 static uint32_t bytes_loaded;
 static uint32_t inferences;
-
-static void fail(const char *reason)
-{
-    text_write("e-[");
-    text_write(reason);
-    text_write("]\r\n");
-}
+/* What follows the command's name. */
+static struct words words;
 
 static void line(const char *text)
 {
@@ -36,20 +31,38 @@ static void line(const char *text)
     text_write("\r\n");
 }
 
-static void line_with_number(const char *prefix, uint32_t value)
+static void fail(const char *reason)
 {
-    text_write(prefix);
-    text_write_unsigned(value);
-    text_write("\r\n");
+    text_write("e-[");
+    text_write(reason);
+    line("]");
 }
 
-static void show_lap(uint32_t ticks)
+static void number(const char *before, uint32_t value, const char *after)
 {
-    line_with_number("m-lap-us-", ticks / TIMER_TICKS_PER_US);
+    text_write(before);
+    text_write_unsigned(value);
+    text_write(after);
+}
+
+static void show_lap(void)
+{
+    number("m-lap-us-", timer_ticks() / TIMER_TICKS_PER_US, "\r\n");
+}
+
+static int has_inferred(void)
+{
+    if (inferences == 0) {
+        fail("no inference has run yet");
+    }
+    return inferences != 0;
 }
 
 static void show_results(void)
 {
+    if (!has_inferred()) {
+        return;
+    }
     text_write("m-results-[");
     for (uint32_t i = 0; i < MODEL_OUTPUT_ELEMENTS; i++) {
         if (i != 0) {
@@ -62,6 +75,9 @@ static void show_results(void)
 
 static void show_output(void)
 {
+    if (!has_inferred()) {
+        return;
+    }
     const int8_t *output = model_output();
     text_write("m-output-[");
     for (uint32_t i = 0; i < MODEL_OUTPUT_BYTES; i++) {
@@ -87,11 +103,11 @@ static uint32_t run_model(uint32_t times)
     return ticks;
 }
 
-static void infer(struct words *words)
+static void infer(void)
 {
     uint32_t times = 1;
     uint32_t warmups = 0;
-    if (!words_optional_number(words, &times) || !words_optional_number(words, &warmups) || times == 0) {
+    if (!words_optional_number(&words, &times) || !words_optional_number(&words, &warmups) || times == 0) {
         fail("infer takes a count of at least 1");
         return;
     }
@@ -99,15 +115,13 @@ static void infer(struct words *words)
         fail("no input is loaded");
         return;
     }
-    line_with_number("m-warmup-start-", warmups);
+    number("m-warmup-start-", warmups, "\r\n");
     run_model(warmups);
-    line("m-warmup-done");
-    line_with_number("m-infer-start-", times);
-    show_lap(timer_ticks());
+    number("m-warmup-done\r\nm-infer-start-", times, "\r\n");
+    show_lap();
     const uint32_t ticks = run_model(times);
-    show_lap(timer_ticks());
-    line("m-infer-done");
-    line_with_number("m-ticks-", ticks);
+    show_lap();
+    number("m-infer-done\r\nm-ticks-", ticks, "\r\n");
     show_results();
 }
 
@@ -131,13 +145,11 @@ static void load_hex(const char *digits)
     }
 }
 
-static int expect(struct words *words)
+static int expect(void)
 {
     uint32_t bytes;
-    if (!words_number(words, &bytes) || bytes != MODEL_INPUT_BYTES) {
-        text_write("e-[the model's input has ");
-        text_write_unsigned(MODEL_INPUT_BYTES);
-        line(" bytes]");
+    if (!words_number(&words, &bytes) || bytes != MODEL_INPUT_BYTES) {
+        number("e-[the model's input has ", MODEL_INPUT_BYTES, " bytes]\r\n");
         return 0;
     }
     bytes_expected = bytes;
@@ -145,19 +157,29 @@ static int expect(struct words *words)
     return 1;
 }
 
+static void load(void)
+{
+    if (expect()) {
+        number("m-[Expecting ", bytes_expected, " bytes]\r\n");
+    }
+}
+
 static void load_binary(void)
 {
+    if (!expect()) {
+        return;
+    }
     while (bytes_loaded < bytes_expected) {
         input_buffer[bytes_loaded++] = (int8_t)uart_read();
     }
     line("m-load-done");
 }
 
-static void print_buffer(struct words *words)
+static void print_buffer(void)
 {
     uint32_t count = MODEL_INPUT_BYTES;
     uint32_t offset = 0;
-    if (!words_optional_number(words, &count) || !words_optional_number(words, &offset) ||
+    if (!words_optional_number(&words, &count) || !words_optional_number(&words, &offset) ||
         offset > MODEL_INPUT_BYTES) {
         fail("not inside the buffer");
         return;
@@ -173,36 +195,55 @@ static void print_buffer(struct words *words)
     text_write(count == 0 ? "\r\n" : "\n");
 }
 
-static void data_buffer(struct words *words)
+/* A command's name, what follows it, and who obeys it. Tables end with a command without a name. */
+struct command {
+    const char *usage;
+    void (*obey)(void);
+};
+
+/* Whether a word is the first of a usage. */
+static int names(const char *usage, const char *word)
 {
-    const char *word = words_next(words);
+    while (*word != '\0' && *usage == *word) {
+        usage++;
+        word++;
+    }
+    return *word == '\0' && (*usage == '\0' || *usage == ' ');
+}
+
+/* Returns 0 when no command has that name. */
+static int obey(const struct command *command, const char *word)
+{
+    for (; command->usage != 0; command++) {
+        if (names(command->usage, word)) {
+            command->obey();
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void data_buffer(void)
+{
+    static const struct command commands[] = {{"load", load}, {"bin", load_binary}, {"print", print_buffer}, {0, 0}};
+    const char *const word = words_next(&words);
     if (word == 0) {
         fail("db takes load, bin, print or digits");
-    } else if (words_equal(word, "load")) {
-        if (expect(words)) {
-            text_write("m-[Expecting ");
-            text_write_unsigned(bytes_expected);
-            line(" bytes]");
+    } else if (!obey(commands, word)) {
+        if (bytes_expected == 0) {
+            fail("db load comes first");
+        } else {
+            load_hex(word);
         }
-    } else if (words_equal(word, "bin")) {
-        if (expect(words)) {
-            load_binary();
-        }
-    } else if (words_equal(word, "print")) {
-        print_buffer(words);
-    } else if (bytes_expected == 0) {
-        fail("db load comes first");
-    } else {
-        load_hex(word);
     }
 }
 
 #ifdef EL_PLAYBACK
 /* Moves the input on by so many bytes of the trace at the second UART. */
-static void sense(struct words *words)
+static void sense(void)
 {
     uint32_t hop;
-    if (!words_number(words, &hop) || hop == 0 || hop > MODEL_INPUT_BYTES) {
+    if (!words_number(&words, &hop) || hop == 0 || hop > MODEL_INPUT_BYTES) {
         fail("sense takes the bytes to move on: at least 1, at most the input");
         return;
     }
@@ -215,70 +256,51 @@ static void sense(struct words *words)
 
 static void show_stack(void)
 {
-    text_write("m-stack-[used=");
-    text_write_unsigned(stack_bytes_used());
-    text_write(" total=");
-    text_write_unsigned(stack_bytes_total());
-    line("]");
+    number("m-stack-[used=", stack_bytes_used(), "");
+    number(" total=", stack_bytes_total(), "]\r\n");
 }
 
-/* firmware/README.md explains them. */
-static void show_help(void)
+static void show_name(void)
 {
-    text_write("name%\r\nprofile%\r\ninfo%\r\ntimestamp%\r\ndb load N%\r\ndb HEX%\r\ndb bin N%\r\ndb print N O%\r\n"
-               "infer N W%\r\nresults%\r\noutput%\r\nreset%\r\nstack%\r\n");
+    line("m-name-dut-[edgeloop]");
 }
 
 static void show_profile(void)
 {
-    line("m-profile-[ULPMark for tinyML Firmware V0.0.1]");
-    line("m-model-[" RELEASE_MODEL_NAME "]");
+    line("m-profile-[ULPMark for tinyML Firmware V0.0.1]\r\nm-model-[" RELEASE_MODEL_NAME "]");
 }
 
-static void after_inference(void (*show)(void))
+static void show_info(void)
 {
-    if (inferences == 0) {
-        fail("no inference has run yet");
-        return;
-    }
-    show();
+    line("m-info-[model=" RELEASE_MODEL_DIGEST " " MODEL_INFO "]");
 }
 
-static void obey(char *command)
-{
-    struct words words = {command};
-    const char *word = words_next(&words);
-    if (word == 0) {
-        return;
-    }
-    if (words_equal(word, "name")) {
-        line("m-name-dut-[edgeloop]");
-    } else if (words_equal(word, "profile")) {
-        show_profile();
-    } else if (words_equal(word, "info")) {
-        line("m-info-[model=" RELEASE_MODEL_DIGEST " " MODEL_INFO "]");
-    } else if (words_equal(word, "timestamp")) {
-        show_lap(timer_ticks());
-    } else if (words_equal(word, "db")) {
-        data_buffer(&words);
-    } else if (words_equal(word, "infer")) {
-        infer(&words);
-    } else if (words_equal(word, "results")) {
-        after_inference(show_results);
-    } else if (words_equal(word, "output")) {
-        after_inference(show_output);
-    } else if (words_equal(word, "reset")) {
-        model_reset();
+static void show_help(void);
+
+/* firmware/README.md explains them. */
+static const struct command commands[] = {
+    {"name", show_name},
+    {"profile", show_profile},
+    {"info", show_info},
+    {"timestamp", show_lap},
+    {"db load N|HEX|bin N|print N O", data_buffer},
+    {"infer N W", infer},
+    {"results", show_results},
+    {"output", show_output},
+    {"reset", model_reset},
 #ifdef EL_PLAYBACK
-    } else if (words_equal(word, "sense")) {
-        sense(&words);
+    {"sense HOP", sense},
 #endif
-    } else if (words_equal(word, "stack")) {
-        show_stack();
-    } else if (words_equal(word, "help")) {
-        show_help();
-    } else {
-        fail("unknown command; help% lists them");
+    {"stack", show_stack},
+    {"help", show_help},
+    {0, 0},
+};
+
+static void show_help(void)
+{
+    for (const struct command *command = commands; command->usage != 0; command++) {
+        text_write(command->usage);
+        line("%");
     }
 }
 
@@ -308,16 +330,17 @@ int main(void)
     static char command[COMMAND_CHARACTERS + 1];
 
     timer_start();
-    line("m-timestamp-mode-performance");
-    line("m-lap-us-0");
-    line("m-init-done");
-    line("m-ready");
+    line("m-timestamp-mode-performance\r\nm-lap-us-0\r\nm-init-done");
     for (;;) {
-        if (read_command(command)) {
-            obey(command);
-        } else {
-            fail("a command has at most 80 characters");
-        }
         line("m-ready");
+        if (!read_command(command)) {
+            fail("a command has at most 80 characters");
+            continue;
+        }
+        words.rest = command;
+        const char *const word = words_next(&words);
+        if (word != 0 && !obey(commands, word)) {
+            fail("unknown command; help% lists them");
+        }
     }
 }

@@ -17,15 +17,6 @@ const char *words_next(struct words *words)
     return *word == '\0' ? 0 : word;
 }
 
-int words_equal(const char *left, const char *right)
-{
-    while (*left != '\0' && *left == *right) {
-        left++;
-        right++;
-    }
-    return *left == *right;
-}
-
 static int parse(const char *word, uint32_t *value)
 {
     uint32_t number = 0;

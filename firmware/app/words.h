@@ -10,7 +10,6 @@ struct words {
 
 /* The next word, terminated in place, or 0 at the end. */
 const char *words_next(struct words *words);
-int words_equal(const char *left, const char *right);
 
 /* Decimal, up to nine digits. They return 0 when there is no such number; the optional one leaves the default then,
  * and fails only at something that is not a number. */

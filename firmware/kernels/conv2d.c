@@ -3,7 +3,8 @@
 
 /* What is kept on the stack: widened inputs, up to CHUNK values of a window at a time, and the sums of up to TILE
  * channels. A larger window takes several chunks. */
-#define CHUNK 256
+#define CHUNK (EL_CONV_WINDOW < 256 ? EL_CONV_WINDOW : 256)
+#define SEVERAL_CHUNKS (EL_CONV_WINDOW > CHUNK)
 #define TILE 32
 
 /* What one output pixel sees. A run is what lies side by side in the input and in the weights: a row of the window, or
@@ -15,6 +16,22 @@ struct view {
     int32_t taps_in_run;
     int32_t run;
 };
+
+/* What no layer of the model has costs nothing. */
+static int32_t groups_of(const struct el_conv2d *layer)
+{
+    return EL_CONV_GROUPS ? layer->groups : 1;
+}
+
+static int32_t dilation_height_of(const struct el_conv2d *layer)
+{
+    return EL_CONV_DILATION ? layer->window.dilation_height : 1;
+}
+
+static int32_t dilation_width_of(const struct el_conv2d *layer)
+{
+    return EL_CONV_DILATION ? layer->window.dilation_width : 1;
+}
 
 static int32_t smaller(int32_t a, int32_t b)
 {
@@ -57,8 +74,8 @@ static struct view view_of(const struct el_conv2d *layer, int32_t pixel)
     const struct el_window *const window = &layer->window;
     const int32_t y = pixel / layer->output.width;
     const int32_t x = pixel - y * layer->output.width;
-    const int32_t depth = layer->input.channels / layer->groups;
-    const int32_t taps = layer->groups == 1 && window->dilation_width == 1 ? window->width : 1;
+    const int32_t depth = layer->input.channels / groups_of(layer);
+    const int32_t taps = groups_of(layer) == 1 && dilation_width_of(layer) == 1 ? window->width : 1;
     const struct view view = {
         y * window->stride_height - window->pad_top,
         x * window->stride_width - window->pad_left,
@@ -77,11 +94,11 @@ static void gather(const struct el_conv2d *layer, const struct view *view, const
     const struct el_shape *const shape = &layer->input;
 
     for (int32_t y = 0; y < window->height; y++) {
-        const int32_t in_y = view->top + y * window->dilation_height;
+        const int32_t in_y = view->top + y * dilation_height_of(layer);
         for (int32_t x = 0; x < window->width; x += view->taps_in_run, begin -= view->run, end -= view->run) {
-            const int32_t in_x = view->left + x * window->dilation_width;
-            const int32_t first = larger(begin, 0);
-            const int32_t last = smaller(end, view->run);
+            const int32_t in_x = view->left + x * dilation_width_of(layer);
+            const int32_t first = SEVERAL_CHUNKS ? larger(begin, 0) : 0;
+            const int32_t last = SEVERAL_CHUNKS ? smaller(end, view->run) : view->run;
             int32_t from = first;
             int32_t until = first;
             if (in_y >= 0 && in_y < shape->height) {
@@ -100,7 +117,7 @@ static int32_t reads_in_place(const struct el_conv2d *layer, const struct view *
 {
     const struct el_window *const window = &layer->window;
     return view->taps_in_run == window->width && view->run % EL_DEPTH_STEP == 0 && view->top >= 0 && view->left >= 0 &&
-           view->top + (window->height - 1) * window->dilation_height < layer->input.height &&
+           view->top + (window->height - 1) * dilation_height_of(layer) < layer->input.height &&
            view->left + window->width <= layer->input.width;
 }
 
@@ -118,12 +135,12 @@ static void widen(const struct el_conv2d *layer, const int8_t *input, int32_t pi
     }
     const int8_t *row = input + (view.top * layer->input.width + view.left) * layer->input.channels;
     for (int32_t y = 0; y < layer->window.height; y++, begin -= view.run, end -= view.run) {
-        const int32_t first = larger(begin, 0);
-        const int32_t count = smaller(end, view.run) - first;
+        const int32_t first = SEVERAL_CHUNKS ? larger(begin, 0) : 0;
+        const int32_t count = SEVERAL_CHUNKS ? smaller(end, view.run) - first : view.run;
         if (count > 0) {
             to = el_widen(row + first, count, to);
         }
-        row += layer->window.dilation_height * layer->input.width * layer->input.channels;
+        row += dilation_height_of(layer) * layer->input.width * layer->input.channels;
     }
 }
 
@@ -149,10 +166,10 @@ static void requantise(const struct el_conv2d *layer, int32_t channel, int32_t c
     }
 }
 
-static void begin_with_bias(const int32_t *restrict bias, int32_t channels, int32_t *restrict sums)
+static void begin_with_bias(const struct el_requantisation *to, int32_t channel, int32_t channels, int32_t *sums)
 {
     for (; channels > 0; channels--, sums += EL_ROWS) {
-        const int32_t value = *bias++;
+        const int32_t value = el_bias(to, channel++);
         for (int32_t row = 0; row < EL_ROWS; row++) {
             sums[row] = value;
         }
@@ -178,8 +195,8 @@ static void convolve(const struct el_conv2d *layer, const int8_t *input, int32_t
                      const int8_t *weights, int8_t *output)
 {
     const int32_t pixels = smaller(layer->output.height * layer->output.width - pixel, EL_ROWS);
-    const int32_t depth = layer->window.height * layer->window.width * (layer->input.channels / layer->groups);
-    const int32_t channels = layer->output.channels / layer->groups;
+    const int32_t depth = layer->window.height * layer->window.width * (layer->input.channels / groups_of(layer));
+    const int32_t channels = layer->output.channels / groups_of(layer);
     const int32_t pair_bytes = 2 * padded_depth(depth);
     const int32_t chunk = chunk_of(layer);
     int32_t rows[CHUNK / 2 * EL_ROWS];
@@ -187,10 +204,10 @@ static void convolve(const struct el_conv2d *layer, const int8_t *input, int32_t
 
     for (int32_t done = 0; done < channels; done += TILE) {
         const int32_t tile = smaller(TILE, channels - done);
-        begin_with_bias(layer->bias + first_channel + done, tile, sums);
-        for (int32_t begin = 0; begin < depth; begin += chunk) {
-            const int32_t end = smaller(begin + chunk, depth);
-            if (done == 0 || depth > chunk) {
+        begin_with_bias(&layer->requantisation, first_channel + done, tile, sums);
+        for (int32_t begin = 0; begin < depth; begin = SEVERAL_CHUNKS ? begin + chunk : depth) {
+            const int32_t end = SEVERAL_CHUNKS ? smaller(begin + chunk, depth) : depth;
+            if (done == 0 || (SEVERAL_CHUNKS && depth > chunk)) {
                 for (int32_t row = 0; row < EL_ROWS; row++) {
                     /* Pixels that there are not repeat the last one. */
                     widen(layer, input, pixel + smaller(row, pixels - 1), begin, end, rows + row);
@@ -203,16 +220,16 @@ static void convolve(const struct el_conv2d *layer, const int8_t *input, int32_t
     }
 }
 
-void el_conv2d(const struct el_conv2d *layer, const int8_t *input, int8_t *output)
+EL_SMALL void el_conv2d(const struct el_conv2d *layer, const int8_t *input, int8_t *output)
 {
     const int32_t pixels = layer->output.height * layer->output.width;
-    const int32_t depth = layer->input.channels / layer->groups;
-    const int32_t channels = layer->output.channels / layer->groups;
+    const int32_t depth = layer->input.channels / groups_of(layer);
+    const int32_t channels = layer->output.channels / groups_of(layer);
     const int32_t group_bytes =
         (channels + 1) / 2 * 2 * padded_depth(layer->window.height * layer->window.width * depth);
 
     for (int32_t pixel = 0; pixel < pixels; pixel += EL_ROWS) {
-        for (int32_t group = 0; group < layer->groups; group++) {
+        for (int32_t group = 0; group < groups_of(layer); group++) {
             convolve(layer, input + group * depth, pixel, group * channels, layer->weights + group * group_bytes,
                      output + pixel * layer->output.channels + group * channels);
         }

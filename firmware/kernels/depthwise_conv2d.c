@@ -60,10 +60,10 @@ static void sum_block(const struct el_depthwise_conv2d *layer, const struct corn
                       struct span columns, int32_t channel, int32_t *sums)
 {
     const int32_t channels = layer->output.channels;
-    int32_t sum0 = layer->bias[channel];
-    int32_t sum1 = layer->bias[channel + 1];
-    int32_t sum2 = layer->bias[channel + 2];
-    int32_t sum3 = layer->bias[channel + 3];
+    int32_t sum0 = el_bias(&layer->requantisation, channel);
+    int32_t sum1 = el_bias(&layer->requantisation, channel + 1);
+    int32_t sum2 = el_bias(&layer->requantisation, channel + 2);
+    int32_t sum3 = el_bias(&layer->requantisation, channel + 3);
 
     for (int32_t y = 0; y < rows.last - rows.first; y++) {
         const int8_t *from = corner->input + channel + y * corner->row_bytes;
@@ -88,7 +88,7 @@ static void sum_channel(const struct el_depthwise_conv2d *layer, const struct co
 {
     const int32_t channels = layer->output.channels;
     const int32_t in_channel = channel / layer->depth_multiplier;
-    sums[0] = layer->bias[channel];
+    sums[0] = el_bias(&layer->requantisation, channel);
     for (int32_t y = 0; y < rows.last - rows.first; y++) {
         const int8_t *from = corner->input + in_channel + y * corner->row_bytes;
         const int8_t *weights = corner->weights + channel + y * layer->window.width * channels;

@@ -31,7 +31,7 @@ struct stretch {
     int32_t last;
 };
 
-static struct stretch stretch_from(const struct axis *axis, int32_t output, int32_t room)
+EL_SMALL static struct stretch stretch_from(const struct axis *axis, int32_t output, int32_t room)
 {
     const int32_t fitting = (room - 3) / axis->stride + 1;
     const int32_t left = axis->outputs - output;
@@ -116,8 +116,9 @@ static void sum_line(const int16_t *from, const struct taps *taps, int32_t strid
 }
 
 /* All channels of one tile. */
-static void convolve(const struct el_depthwise_conv2d *layer, const struct axis *along, const struct axis *across,
-                     const struct stretch *columns, const struct stretch *lines, const int8_t *input, int8_t *output)
+EL_SMALL static void convolve(const struct el_depthwise_conv2d *layer, const struct axis *along,
+                              const struct axis *across, const struct stretch *columns, const struct stretch *lines,
+                              const int8_t *input, int8_t *output)
 {
     int16_t tile[LINES * PITCH] EL_ALIGNED;
     int32_t sums[SUMS + 2] EL_ALIGNED;
@@ -134,20 +135,21 @@ static void convolve(const struct el_depthwise_conv2d *layer, const struct axis 
                   along->input_step, columns->last - columns->first, tile + line * PITCH + columns->first);
         }
         const struct taps taps = taps_of(layer->weights + channel, along->tap_step, across->tap_step);
+        const int32_t bias = el_bias(&layer->requantisation, channel);
         int8_t *to = output + lines->output * across->output_step + columns->output * along->output_step + channel;
         for (int32_t line = 0; line < lines->outputs; line++, to += across->output_step) {
             const int16_t *const corner = tile + line * across->stride * PITCH;
             if (along->stride == 1) {
-                sum_pairs(corner, &taps, columns->outputs, sums, layer->bias[channel]);
+                sum_pairs(corner, &taps, columns->outputs, sums, bias);
             } else {
-                sum_line(corner, &taps, along->stride, columns->outputs, sums, layer->bias[channel]);
+                sum_line(corner, &taps, along->stride, columns->outputs, sums, bias);
             }
             el_requantise_channel(&layer->requantisation, channel, sums, columns->outputs, to, along->output_step);
         }
     }
 }
 
-void el_depthwise_conv2d_3x3(const struct el_depthwise_conv2d *layer, const int8_t *input, int8_t *output)
+EL_SMALL void el_depthwise_conv2d_3x3(const struct el_depthwise_conv2d *layer, const int8_t *input, int8_t *output)
 {
     const struct el_shape *const in = &layer->input;
     const struct el_shape *const out = &layer->output;

@@ -10,54 +10,72 @@
 #ifndef EDGELOOP_KERNELS_H
 #define EDGELOOP_KERNELS_H
 
+#include "edgeloop_features.h"
 #include "numerics.h"
 
 #include <stdint.h>
 
 #define EL_ALIGNED __attribute__((aligned(4)))
 
+/* For what runs too rarely to be worth its size. GCC's -Os needs no telling. */
+#if defined(__clang__) && defined(__OPTIMIZE_SIZE__)
+#define EL_SMALL __attribute__((minsize))
+#else
+#define EL_SMALL
+#endif
+
+/* A dimension of a tensor or a window. */
+#if EL_WIDE_SIZES
+typedef int32_t el_size;
+#else
+typedef int16_t el_size;
+#endif
+
 struct el_shape {
-    int32_t height;
-    int32_t width;
-    int32_t channels;
+    el_size height;
+    el_size width;
+    el_size channels;
 };
 
 /* How a window moves over the input. Padding is what precedes the first element; what follows comes from the shapes. */
 struct el_window {
-    int32_t height;
-    int32_t width;
-    int32_t stride_height;
-    int32_t stride_width;
-    int32_t dilation_height;
-    int32_t dilation_width;
-    int32_t pad_top;
-    int32_t pad_left;
+    el_size height;
+    el_size width;
+    el_size stride_height;
+    el_size stride_width;
+    el_size dilation_height;
+    el_size dilation_width;
+    el_size pad_top;
+    el_size pad_left;
 };
 
-/* int32 sum to int8 output, with one factor per output channel. */
+/* int32 sum to int8 output: every output channel has a bias, which sums begin with, and a factor. With EL_PACKED_SHIFTS
+ * the upper 24 bits of `bias` are the bias and the lower 8 the shift; el_bias and el_shift tell them apart. */
 struct el_requantisation {
+    const int32_t *bias;
 #if EL_NUMERICS_LITERT
     const float *scale;
 #else
     const int32_t *multiplier;
+#if !EL_PACKED_SHIFTS
     const int8_t *shift;
 #endif
-    int32_t output_zero_point;
-    int32_t minimum;
-    int32_t maximum;
+#endif
+    int8_t output_zero_point;
+    int8_t minimum;
+    int8_t maximum;
 };
 
-/* `bias` already holds -input_zero_point * sum(weights), so that sums run over plain inputs. Padding counts as
+/* The bias already holds -input_zero_point * sum(weights), so that sums run over plain inputs. Padding counts as
  * input_zero_point. `groups` splits input and output channels alike. Weights are OHWI with the channels of a group in
- * pairs, as matrix.h says. */
+ * pairs, as matrix.h says. A dense layer is a convolution whose window is one pixel. */
 struct el_conv2d {
     struct el_shape input;
     struct el_shape output;
     struct el_window window;
-    int32_t groups;
-    int32_t input_zero_point;
+    el_size groups;
+    int8_t input_zero_point;
     const int8_t *weights;
-    const int32_t *bias;
     struct el_requantisation requantisation;
 };
 void el_conv2d(const struct el_conv2d *layer, const int8_t *input, int8_t *output);
@@ -67,33 +85,21 @@ struct el_depthwise_conv2d {
     struct el_shape input;
     struct el_shape output;
     struct el_window window;
-    int32_t depth_multiplier;
-    int32_t input_zero_point;
+    el_size depth_multiplier;
+    int8_t input_zero_point;
     const int8_t *weights;
-    const int32_t *bias;
     struct el_requantisation requantisation;
 };
 void el_depthwise_conv2d(const struct el_depthwise_conv2d *layer, const int8_t *input, int8_t *output);
 /* For windows of 3 x 3 that are not dilated. */
 void el_depthwise_conv2d_3x3(const struct el_depthwise_conv2d *layer, const int8_t *input, int8_t *output);
 
-/* `rows` inputs of `depth` values each. Weights are units x depth with the units in pairs, as matrix.h says. */
-struct el_fully_connected {
-    int32_t rows;
-    int32_t depth;
-    int32_t units;
-    const int8_t *weights;
-    const int32_t *bias;
-    struct el_requantisation requantisation;
-};
-void el_fully_connected(const struct el_fully_connected *layer, const int8_t *input, int8_t *output);
-
 struct el_pool2d {
     struct el_shape input;
     struct el_shape output;
     struct el_window window;
-    int32_t minimum;
-    int32_t maximum;
+    int8_t minimum;
+    int8_t maximum;
 };
 void el_average_pool2d(const struct el_pool2d *layer, const int8_t *input, int8_t *output);
 void el_max_pool2d(const struct el_pool2d *layer, const int8_t *input, int8_t *output);
@@ -220,14 +226,13 @@ struct el_softmax {
 };
 void el_softmax(const struct el_softmax *layer, const int8_t *input, int8_t *output);
 
-/* The convolution that `window` describes, from the output to the input, backwards. Weights are OHWI; `bias` is plain. */
+/* The convolution that `window` describes, from the output to the input, backwards. Weights are OHWI; the bias is plain. */
 struct el_transpose_conv2d {
     struct el_shape input;
     struct el_shape output;
     struct el_window window;
-    int32_t input_zero_point;
+    int8_t input_zero_point;
     const int8_t *weights;
-    const int32_t *bias;
     struct el_requantisation requantisation;
 };
 void el_transpose_conv2d(const struct el_transpose_conv2d *layer, const int8_t *input, int8_t *output);

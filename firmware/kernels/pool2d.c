@@ -18,7 +18,7 @@ static int32_t not_above(int32_t x, int32_t limit)
     return x > limit ? limit : x;
 }
 
-static struct area area_of(const struct el_pool2d *layer, int32_t y, int32_t x)
+EL_SMALL static struct area area_of(const struct el_pool2d *layer, int32_t y, int32_t x)
 {
     const struct el_window *window = &layer->window;
     const int32_t top = y * window->stride_height - window->pad_top;
@@ -33,7 +33,7 @@ static struct area area_of(const struct el_pool2d *layer, int32_t y, int32_t x)
 }
 
 /* Padding counts neither in the sum nor in the number of values; halves are rounded away from zero. */
-void el_average_pool2d(const struct el_pool2d *layer, const int8_t *input, int8_t *output)
+EL_SMALL void el_average_pool2d(const struct el_pool2d *layer, const int8_t *input, int8_t *output)
 {
     const int32_t channels = layer->input.channels;
 
@@ -56,7 +56,7 @@ void el_average_pool2d(const struct el_pool2d *layer, const int8_t *input, int8_
     }
 }
 
-void el_max_pool2d(const struct el_pool2d *layer, const int8_t *input, int8_t *output)
+EL_SMALL void el_max_pool2d(const struct el_pool2d *layer, const int8_t *input, int8_t *output)
 {
     const int32_t channels = layer->input.channels;
 

@@ -7,6 +7,15 @@
 #include "fixed_point.h"
 #include "nearest.h"
 
+static inline int32_t el_bias(const struct el_requantisation *to, int32_t channel)
+{
+#if EL_PACKED_SHIFTS
+    return to->bias[channel] >> 8;
+#else
+    return to->bias[channel];
+#endif
+}
+
 #if EL_NUMERICS_LITERT
 
 static inline int8_t el_requantise(const struct el_requantisation *to, int32_t channel, int32_t sum)
@@ -28,7 +37,7 @@ struct el_fast_steps {
 static inline int32_t el_fits_fast_steps(const struct el_requantisation *to, int32_t channel)
 {
     (void)channel;
-    return to->minimum == INT8_MIN && to->maximum == INT8_MAX;
+    return EL_ALL_FIT_FAST_STEPS || (to->minimum == INT8_MIN && to->maximum == INT8_MAX);
 }
 
 static inline struct el_fast_steps el_fast_steps(const struct el_requantisation *to, int32_t channel)
@@ -46,9 +55,18 @@ static inline int8_t el_requantise_fast(struct el_fast_steps steps, int32_t sum)
 
 #else
 
+static inline int32_t el_shift(const struct el_requantisation *to, int32_t channel)
+{
+#if EL_PACKED_SHIFTS
+    return (int8_t)to->bias[channel];
+#else
+    return to->shift[channel];
+#endif
+}
+
 static inline int8_t el_requantise(const struct el_requantisation *to, int32_t channel, int32_t sum)
 {
-    const int32_t scaled = el_scale(sum, to->multiplier[channel], to->shift[channel]);
+    const int32_t scaled = el_scale(sum, to->multiplier[channel], el_shift(to, channel));
     return (int8_t)el_clamp(scaled + to->output_zero_point, to->minimum, to->maximum);
 }
 
@@ -70,7 +88,8 @@ struct el_fast_steps {
 
 static inline int32_t el_fits_fast_steps(const struct el_requantisation *to, int32_t channel)
 {
-    return to->shift[channel] < EL_FAST_SHIFTS_BELOW && to->minimum == INT8_MIN && to->maximum == INT8_MAX;
+    return EL_ALL_FIT_FAST_STEPS || (el_shift(to, channel) < EL_FAST_SHIFTS_BELOW && to->minimum == INT8_MIN &&
+                                     to->maximum == INT8_MAX);
 }
 
 static inline struct el_fast_steps el_fast_steps_of(int32_t multiplier, int32_t shift, int32_t zero_point)
@@ -81,7 +100,7 @@ static inline struct el_fast_steps el_fast_steps_of(int32_t multiplier, int32_t 
 
 static inline struct el_fast_steps el_fast_steps(const struct el_requantisation *to, int32_t channel)
 {
-    return el_fast_steps_of(to->multiplier[channel], to->shift[channel], to->output_zero_point);
+    return el_fast_steps_of(to->multiplier[channel], el_shift(to, channel), to->output_zero_point);
 }
 
 static inline int8_t el_requantise_fast(struct el_fast_steps steps, int32_t sum)

@@ -6,28 +6,32 @@
 
 static int32_t saturating_shift_left(int32_t x, int32_t bits)
 {
-    const int64_t wide = (int64_t)x * (1 << bits);
-    if (wide > INT32_MAX) {
+    const int32_t largest = INT32_MAX >> bits;
+    if (x > largest) {
         return INT32_MAX;
     }
-    return wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
+    return x < -largest - 1 ? INT32_MIN : (int32_t)((uint32_t)x << bits);
 }
 
+/* Of a number that is not zero. */
 static int32_t leading_zeros(uint32_t x)
 {
+#if defined(__ARM_FEATURE_CLZ)
+    return __builtin_clz(x);
+#else
     int32_t zeros = 0;
-    while (zeros < 32 && (x & 0x80000000u) == 0) {
+    while ((x & 0x80000000u) == 0) {
         x <<= 1;
         zeros++;
     }
     return zeros;
+#endif
 }
 
 /* 1 / (1 + x) for x in [0, 1) with 31 fractional bits: Newton-Raphson as in gemmlowp. */
 static int32_t one_over_one_plus(int32_t x)
 {
-    const int64_t twice = (int64_t)x + INT32_MAX;
-    const int32_t half_denominator = (int32_t)((twice + 1) / 2);
+    const int32_t half_denominator = (x >> 1) + (1 << 30);
     int32_t estimate = 1515870810 + el_multiply_high(half_denominator, -1010580540); /* 48/17 - 32/17 d, 2 integer bits */
     for (int32_t step = 0; step < 3; step++) {
         const int32_t error = (1 << 29) - el_multiply_high(half_denominator, estimate);
@@ -41,7 +45,7 @@ static int32_t exponential(const struct el_softmax *layer, int32_t below_largest
     return below_largest < layer->terms ? layer->exponentials[below_largest] : 0;
 }
 
-static void softmax_row(const struct el_softmax *layer, const int8_t *input, int8_t *output)
+EL_SMALL static void softmax_row(const struct el_softmax *layer, const int8_t *input, int8_t *output)
 {
     int32_t largest = INT8_MIN;
     for (int32_t i = 0; i < layer->depth; i++) {
@@ -61,7 +65,7 @@ static void softmax_row(const struct el_softmax *layer, const int8_t *input, int
     }
 }
 
-void el_softmax(const struct el_softmax *layer, const int8_t *input, int8_t *output)
+EL_SMALL void el_softmax(const struct el_softmax *layer, const int8_t *input, int8_t *output)
 {
     for (int32_t row = 0; row < layer->rows; row++) {
         softmax_row(layer, input, output);

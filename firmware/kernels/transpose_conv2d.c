@@ -16,7 +16,7 @@ static int32_t sum_of(const struct el_transpose_conv2d *layer, const int8_t *inp
     const struct el_window *window = &layer->window;
     const int32_t depth = layer->input.channels;
     const int8_t *weights = layer->weights + channel * window->height * window->width * depth;
-    int32_t sum = layer->bias[channel];
+    int32_t sum = el_bias(&layer->requantisation, channel);
 
     for (int32_t row = 0; row < window->height; row++) {
         const int32_t in_y = source_of(y + window->pad_top, row, window->stride_height, layer->input.height);

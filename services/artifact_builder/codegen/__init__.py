@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from services.artifact_builder.codegen import c_source
 from services.artifact_builder.codegen.errors import MalformedModelError, UnsupportedModelError
+from services.artifact_builder.codegen.features import features, pack_shifts
 from services.artifact_builder.codegen.graph import ElementType, Tensor
 from services.artifact_builder.codegen.lowering import require_kernel
 from services.artifact_builder.codegen.program import Program, compose, interface_offsets
@@ -41,7 +42,7 @@ class GeneratedModel:
     """A model as C sources, and what it needs."""
 
     sources: Mapping[str, str]
-    """File name to text: model.h, model.c, weights.h, weights.c, numerics.h."""
+    """File name to text: model.h, model.c, weights.h, weights.c, numerics.h, edgeloop_features.h."""
     numerics: Numerics
     """Whose bits the sources give."""
     arena_bytes: int
@@ -85,6 +86,9 @@ def generate(tflite: bytes, numerics: Numerics = Numerics.TFLM) -> GeneratedMode
         UnsupportedModelError: the kernels lack something; the message names the operator and the tensor.
     """
     program = compose(read_graph(tflite), numerics)
+    asked = features(program.layers)
+    if asked["EL_PACKED_SHIFTS"]:
+        program = program.with_layers(pack_shifts)
     names = c_source.step_names(program.steps)
     constants = c_source.Constants()
     source = c_source.model_source(program, names, constants)
@@ -96,6 +100,7 @@ def generate(tflite: bytes, numerics: Numerics = Numerics.TFLM) -> GeneratedMode
             "model.c": source,
             "weights.h": c_source.weights_header(constants),
             "weights.c": c_source.weights_source(constants),
+            "edgeloop_features.h": c_source.features_header(asked),
             "numerics.h": c_source.numerics_header(numerics),
         },
         numerics=numerics,
@@ -105,7 +110,7 @@ def generate(tflite: bytes, numerics: Numerics = Numerics.TFLM) -> GeneratedMode
         output_bytes=_size_bytes(outputs),
         input=_first_quantisation(inputs),
         output=_first_quantisation(outputs),
-        macs=sum(layer.macs for step in program.steps for layer in step.layers),
+        macs=sum(layer.macs for layer in program.layers),
         layers=len(program.steps),
         inputs=inputs,
         outputs=outputs,

@@ -21,6 +21,14 @@ _FLAT_FROM_DEPTH: Final = 2
 _C_TYPES: Final = {"i1": "int8_t", "i2": "int16_t", "u2": "uint16_t", "i4": "int32_t", "f4": "float"}
 _INT8_LITERALS: Final = tuple(str(value - 256 if value > 127 else value) for value in range(256))
 _INT32_MIN: Final = -(1 << 31)
+_FEATURES: Final = {
+    "EL_WIDE_SIZES": "/* Whether a dimension needs more than 16 bits. */",
+    "EL_PACKED_SHIFTS": "/* Whether biases share their words with the shifts. */",
+    "EL_ALL_FIT_FAST_STEPS": "/* Whether every layer with weights fits the fast steps of requantise.h. */",
+    "EL_CONV_GROUPS": "/* Whether a convolution has groups. */",
+    "EL_CONV_DILATION": "/* Whether a convolution is dilated. */",
+    "EL_CONV_WINDOW": "/* Values in the largest window of a convolution. */",
+}
 
 
 def step_names(steps: Sequence[Step]) -> list[str]:
@@ -121,6 +129,21 @@ def numerics_header(numerics: Numerics) -> str:
             "",
             f"#define EL_NUMERICS_LITERT {int(numerics is Numerics.LITERT)}",
             "",
+            "#endif",
+            "",
+        ]
+    )
+
+
+def features_header(features: Mapping[str, int]) -> str:
+    """Tell the kernels what the layers ask of them, so that the rest costs no flash."""
+    return "\n".join(
+        [
+            "/* Generated: what the layers of the model ask of the kernels. */",
+            "#ifndef EDGELOOP_FEATURES_H",
+            "#define EDGELOOP_FEATURES_H",
+            "",
+            *(line for name, value in features.items() for line in (_FEATURES[name], f"#define {name} {value}", "")),
             "#endif",
             "",
         ]
@@ -236,18 +259,17 @@ def _state_name(program: Program, tensor: Tensor) -> str:
 
 
 def _entry_points(program: Program, names: Sequence[str], state: _State) -> list[str]:
+    calls = [f"    {name}();" for name in names]
     pointer = {
         "input": _pointer(program, program.input_place),
         "output": _pointer(program, program.output_place),
     }
     return [
         f"int8_t *model_input(void)\n{{\n    return {pointer['input']};\n}}\n",
-        "\n".join(
-            ["void model_invoke(void)", "{", *state.first_inference, *(f"    {name}();" for name in names), "}", ""]
-        ),
+        "\n".join(["EL_SMALL void model_invoke(void)", "{", *state.first_inference, *calls, "}", ""]),
         f"const int8_t *model_output(void)\n{{\n    return {pointer['output']};\n}}\n",
         "\n".join(["void model_reset(void)", "{", *state.resets, "}", ""]),
-        "\n".join(["int32_t model_output_milli(uint32_t element)", "{", *_milli(program.outputs), "}", ""]),
+        "\n".join(["EL_SMALL int32_t model_output_milli(uint32_t element)", "{", *_milli(program.outputs), "}", ""]),
     ]
 
 

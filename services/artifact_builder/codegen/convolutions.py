@@ -21,8 +21,18 @@ from services.artifact_builder.codegen.quantisation import (
 from shared.events.lab import Numerics
 
 _SAME = 0
-_DEPTH_STEP = 4
+DEPTH_STEP = 4
 """EL_DEPTH_STEP of the kernels."""
+_ONE_PIXEL = {
+    "height": 1,
+    "width": 1,
+    "stride_height": 1,
+    "stride_width": 1,
+    "dilation_height": 1,
+    "dilation_width": 1,
+    "pad_top": 0,
+    "pad_left": 0,
+}
 
 
 def channel_pairs(weights: NDArray[np.int8], groups: int = 1) -> NDArray[np.int8]:
@@ -33,7 +43,7 @@ def channel_pairs(weights: NDArray[np.int8], groups: int = 1) -> NDArray[np.int8
     """
     channels, depth = weights.shape[0] // groups, weights.shape[1]
     split = weights.reshape(groups, channels, depth)
-    padded = np.pad(split, ((0, 0), (0, channels % 2), (0, -depth % _DEPTH_STEP)))
+    padded = np.pad(split, ((0, 0), (0, channels % 2), (0, -depth % DEPTH_STEP)))
     pairs = padded.reshape(groups, -1, 2, padded.shape[2]).swapaxes(2, 3)
     return np.ascontiguousarray(pairs)
 
@@ -66,7 +76,7 @@ def lower_conv_2d(operator: Operator, numerics: Numerics) -> Layer:
         },
         arrays={
             "weights": channel_pairs(weights.reshape(channels, -1), groups),
-            "bias": folded_bias(operator, bias, weights, source.zero_point),
+            "requantisation.bias": folded_bias(operator, bias, weights, source.zero_point),
             **arrays,
         },
         macs=output.size * int(np.prod(filters.shape[1:])),
@@ -101,7 +111,7 @@ def lower_depthwise_conv_2d(operator: Operator, numerics: Numerics) -> Layer:
         },
         arrays={
             "weights": weights,
-            "bias": folded_bias(operator, bias, np.moveaxis(weights[0], 2, 0), source.zero_point),
+            "requantisation.bias": folded_bias(operator, bias, np.moveaxis(weights[0], 2, 0), source.zero_point),
             **arrays,
         },
         macs=output.size * filters.shape[1] * filters.shape[2],
@@ -109,7 +119,7 @@ def lower_depthwise_conv_2d(operator: Operator, numerics: Numerics) -> Layer:
 
 
 def lower_fully_connected(operator: Operator, numerics: Numerics) -> Layer:
-    """Lower a dense layer, with one scale or one per unit."""
+    """Lower a dense layer, with one scale or one per unit: a convolution whose window is one pixel."""
     source = activation_tensor(operator, operator.input(0))
     output = operator.output
     filters = operator.input(1)
@@ -125,13 +135,20 @@ def lower_fully_connected(operator: Operator, numerics: Numerics) -> Layer:
     bias = bias_values(operator, operator.optional_input(2), units)
     fields, arrays = _requantisation(operator, numerics, source, scales)
     return Layer(
-        kernel="el_fully_connected",
+        kernel="el_conv2d",
         inputs=(source,),
         output=output,
-        fields={"rows": rows, "depth": depth, "units": units, "requantisation": fields},
+        fields={
+            "input": {"height": 1, "width": rows, "channels": depth},
+            "output": {"height": 1, "width": rows, "channels": units},
+            "window": _ONE_PIXEL,
+            "groups": 1,
+            "input_zero_point": source.zero_point,
+            "requantisation": fields,
+        },
         arrays={
             "weights": channel_pairs(weights),
-            "bias": folded_bias(operator, bias, weights, source.zero_point),
+            "requantisation.bias": folded_bias(operator, bias, weights, source.zero_point),
             **arrays,
         },
         macs=rows * units * depth,

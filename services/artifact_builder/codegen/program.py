@@ -1,6 +1,6 @@
 """From a graph to steps and places: what an inference calls, and which bytes every tensor has."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -59,6 +59,16 @@ class Program:
     output_place: Place
     variables: tuple[Variable, ...]
     arena_bytes: int
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All calls, in order."""
+        return tuple(layer for step in self.steps for layer in step.layers)
+
+    def with_layers(self, change: Callable[[Layer], Layer]) -> "Program":
+        """Return the same program, with every layer changed."""
+        steps = tuple(replace(step, layers=tuple(map(change, step.layers))) for step in self.steps)
+        return replace(self, steps=steps)
 
 
 def compose(graph: Graph, numerics: Numerics) -> Program:

@@ -49,7 +49,7 @@ def lower_transpose_conv(operator: Operator, numerics: Numerics) -> Layer:
         },
         arrays={
             "weights": weights,
-            "bias": bias_values(operator, operator.optional_input(3), channels).astype(np.int32),
+            "requantisation.bias": bias_values(operator, operator.optional_input(3), channels).astype(np.int32),
             **arrays,
         },
         macs=source.size * channels * filters.shape[1] * filters.shape[2],

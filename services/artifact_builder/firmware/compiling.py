@@ -82,6 +82,10 @@ class Optimisation(StrEnum):
     FASTEST = "-O3"
 
 
+# Whatever the kernels are compiled for: nobody waits for a command line. Zig itself takes -Oz for -Os.
+_SMALLEST = {Toolchain.ZIG: ("-Os", "-Xclang", "-Oz"), Toolchain.GCC: ("-Os",)}
+
+
 @dataclass(frozen=True, slots=True)
 class Shortage:
     """A memory that is too small."""
@@ -177,7 +181,7 @@ def compile_firmware(
     environment = _environment(cache_dir or workdir / "zig-cache")
     for command in (
         _combine_command(toolchain, optimisation, board.core, [*macros, *ours]),
-        _link_command(toolchain, optimisation, board.core, [*macros, *others, _MODEL_OBJECT]),
+        _link_command(toolchain, optimisation, board.core, [*_SMALLEST[toolchain], *macros, *others, _MODEL_OBJECT]),
     ):
         output = _run(command, workdir, environment)
         if output is not None:

@@ -50,6 +50,8 @@ class Layer:
     operand: tuple[int, ...] = ()
     operand_scale: float = 0.07
     """A constant that is added or subtracted, of this shape and scale."""
+    bias_offset: int = 0
+    """What every bias has more than a random number."""
 
 
 def _window(**fields: int) -> dict[str, float]:
@@ -216,6 +218,16 @@ _BLOCKS = {
     "groups deeper than a chunk": Layer(
         "CONV_2D", "Conv2D", _window(padding=_SAME), (1, 4, 4, 66), (1, 4, 4, 6), (6, 3, 3, 33), version=6
     ),
+    "groups whose window is larger than a row of all": Layer(
+        "CONV_2D", "Conv2D", _window(), (1, 5, 5, 4), (1, 3, 4, 6), (6, 3, 2, 2), version=6
+    ),
+    "a row longer than 16 bits can say": _pointwise(1, 1, 1, 32_769),
+    **{
+        f"biases around {offset}": replace(
+            _pointwise(40, 3), bias_offset=offset, output_scale=90.0, output_zero_point=-20, input_scale=0.1
+        )
+        for offset in (-(1 << 23), (1 << 23) - 1)
+    },
     "groups of one": Layer(
         "CONV_2D", "Conv2D", _window(padding=_SAME), (1, 4, 5, 6), (1, 4, 5, 6), (6, 3, 3, 1), version=6
     ),
@@ -307,7 +319,7 @@ def _model(layer: Layer, rng: np.random.Generator, *, extreme: bool = False) -> 
         if extreme:
             weights = np.full(layer.weights, -128, np.int8)
         inputs.append(maker.constant(weights, scales, max(layer.scale_axis, 0)))
-        bias = rng.integers(-2000, 2000, channels).astype(np.int32)
+        bias = (rng.integers(-2000, 2000, channels) + layer.bias_offset).astype(np.int32)
         inputs.append(maker.constant(bias, [input_scale * scale for scale in scales]) if layer.bias else -1)
     if layer.operand:
         inputs.append(maker.constant(rng.integers(-128, 128, layer.operand).astype(np.int8), [layer.operand_scale]))

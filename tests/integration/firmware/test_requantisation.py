@@ -27,7 +27,8 @@ int32_t nearest(float x)
 
 int32_t requantised(int32_t sum, float scale, int32_t zero_point, int32_t minimum, int32_t maximum)
 {
-    const struct el_requantisation to = {&scale, zero_point, minimum, maximum};
+    const struct el_requantisation to = {
+        .scale = &scale, .output_zero_point = zero_point, .minimum = minimum, .maximum = maximum};
     return el_requantise(&to, 0, sum);
 }
 """
@@ -40,6 +41,7 @@ _float32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 def kernels(tmp_path_factory: pytest.TempPathFactory, zig_cache: Path) -> ctypes.CDLL:
     folder = tmp_path_factory.mktemp("host")
     (folder / "host.c").write_text(_SOURCE)
+    (folder / "edgeloop_features.h").write_text("#define EL_PACKED_SHIFTS 0\n")
     (folder / "numerics.h").write_text("#define EL_NUMERICS_LITERT 1\n")
     found = importlib.util.find_spec("ziglang")
     assert found is not None

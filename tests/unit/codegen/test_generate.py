@@ -49,7 +49,7 @@ def test_each_layer_is_one_function_named_after_the_graph() -> None:
         "el_conv2d",
         "el_conv2d",
         "el_mean",
-        "el_fully_connected",
+        "el_conv2d",
         "el_softmax",
     ]
     assert all(re.fullmatch(r"layer_\d\d_[a-z0-9_]+", name) for name in functions)
@@ -111,7 +111,7 @@ def test_joining_and_cutting_cost_nothing_where_bytes_stay_in_order() -> None:
 def test_weights_that_several_layers_share_are_stored_once() -> None:
     model = generate(_read("lstm"))
     names = re.findall(r"^const int8_t (\w+_weights)\[", model.sources["weights.c"], re.MULTILINE)
-    assert len(names) < model.sources["model.c"].count("el_fully_connected(")
+    assert len(names) < model.sources["model.c"].count("el_conv2d(")
 
 
 @pytest.mark.parametrize("data", [b"", b"TFL3", b"\0" * 100, b"\x08\0\0\0TFL3", b"PK\3\4" + b"x" * 100])
