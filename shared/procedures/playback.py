@@ -58,8 +58,9 @@ def windows_of(trace: npt.NDArray[np.int8], size: int, hop: int) -> npt.NDArray[
 
 def trace_of(windows: npt.NDArray[np.int8], hop: int) -> bytes:
     """Return the trace that `windows_of` cut these windows out of."""
+    first: bytes = windows[0].tobytes()
     rest: bytes = windows[1:, -hop:].tobytes()
-    return windows[0].tobytes() + rest
+    return first + rest
 
 
 def play(board: EmulatedDut, stream: bytes, hop: int) -> PlaybackRun:
