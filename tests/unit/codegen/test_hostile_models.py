@@ -229,9 +229,13 @@ def test_any_graph_of_known_operators_is_generated_or_refused(
         generate(_random_model(tensors, operators, ends))
 
 
+_DEPRECATED = {"RESIZE_BILINEAR": 2}
+"""Fields that the schema had before those that it has: their slots stay taken."""
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_lie_where_the_published_schema_has_them(name: str) -> None:
     table = getattr(schema, f"{OPTIONS[name].table}T")()
-    slots = {field: number for number, field in enumerate(vars(table))}
+    slots = {field: number for number, field in enumerate(vars(table), _DEPRECATED.get(name, 0))}
     for option, (slot, _) in OPTIONS[name].fields.items():
         assert slots[option[0].lower() + option[1:]] == slot
