@@ -8,7 +8,7 @@ from shared.events import Check
 from shared.events.lab import BoardClass, Numerics
 
 
-class Verdict(StrEnum):
+class JobVerdict(StrEnum):
     """Whose result it is. Only FAILED says something against the model."""
 
     PASSED = "passed"
@@ -21,7 +21,7 @@ class Verdict(StrEnum):
     @property
     def accepted(self) -> bool:
         """Whether the release may go on."""
-        return self in {Verdict.PASSED, Verdict.FLAKY}
+        return self in {JobVerdict.PASSED, JobVerdict.FLAKY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class JobResult:
     digest: str
     numerics: Numerics
     toolchain: str
-    verdict: Verdict
+    verdict: JobVerdict
     finished: datetime
     seconds: float
     instructions: int | None = None

@@ -13,14 +13,14 @@ from shared.artifacts.dsse import EnvelopeError, enveloped, opened
 from shared.artifacts.keys import PublicKey
 from shared.artifacts.provenance import Subject
 from shared.events import CheckOutcome
-from shared.interop.results import JobResult, Verdict
+from shared.interop.results import JobResult, JobVerdict
 
 _RESULTS: Final = {
-    Verdict.PASSED: "PASSED",
-    Verdict.FLAKY: "WARNED",
-    Verdict.FAILED: "FAILED",
+    JobVerdict.PASSED: "PASSED",
+    JobVerdict.FLAKY: "WARNED",
+    JobVerdict.FAILED: "FAILED",
     # The predicate has no word for a test that judged nothing: it does not pass, and `edgeloop` says why.
-    Verdict.INFRASTRUCTURE: "WARNED",
+    JobVerdict.INFRASTRUCTURE: "WARNED",
 }
 
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from shared.artifacts.dsse import EnvelopeError
 from shared.artifacts.keys import PublicKey
 from shared.events import Check, CheckOutcome
-from shared.interop.results import JobResult, Verdict
+from shared.interop.results import JobResult, JobVerdict
 from shared.interop.signed_results import signed_result, verified_result
 from tests.support_interop import job_result
 
@@ -26,8 +26,8 @@ def statement_of(envelope: bytes) -> Any:
     return json.loads(base64.b64decode(json.loads(envelope)["payload"]))
 
 
-@pytest.mark.parametrize("verdict", Verdict)
-def test_a_result_comes_back_as_it_was(verdict: Verdict) -> None:
+@pytest.mark.parametrize("verdict", JobVerdict)
+def test_a_result_comes_back_as_it_was(verdict: JobVerdict) -> None:
     check = Check(name="parity", outcome=CheckOutcome.PASSED, observed="0", allowed="0 mismatches")
     result = job_result(verdict=verdict, checks=(check,), reason="é")
     assert verified_result(signed(result), [KEY]) == (result, KEY)
@@ -43,12 +43,12 @@ def test_it_is_an_in_toto_test_result() -> None:
 
 
 def test_an_infrastructure_failure_neither_passes_nor_fails() -> None:
-    statement = statement_of(signed(job_result(verdict=Verdict.INFRASTRUCTURE)))
+    statement = statement_of(signed(job_result(verdict=JobVerdict.INFRASTRUCTURE)))
     assert statement["predicate"]["result"] == "WARNED"
 
 
 def test_an_altered_result_is_refused() -> None:
-    envelope = json.loads(signed(job_result(verdict=Verdict.FAILED)))
+    envelope = json.loads(signed(job_result(verdict=JobVerdict.FAILED)))
     payload = base64.b64decode(envelope["payload"]).replace(b'"failed"', b'"passed"')
     altered = envelope | {"payload": base64.b64encode(payload).decode()}
     with pytest.raises(EnvelopeError, match="altered"):
