@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edgeloop.commands import artifact, check, data, demo, dlq, doctor, hook, init, run, up
+from edgeloop.commands import artifact, check, data, demo, dlq, doctor, hook, init, result, run, up
 from edgeloop.commands import compile as compile_command
 from edgeloop.errors import EdgeloopError, ExitCode, InfrastructureError
 from edgeloop.terminal import print_error
@@ -37,6 +37,7 @@ app.add_typer(dlq.app, name="dlq")
 app.add_typer(hook.app, name="hook")
 app.add_typer(data.app, name="data")
 app.add_typer(artifact.app, name="artifact")
+app.add_typer(result.app, name="result")
 
 
 def _print_version(value: bool) -> None:
