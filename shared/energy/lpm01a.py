@@ -8,7 +8,7 @@ Source: ST's UM2243 and UM2269, and the command list of MLPerf Tiny's runner. Pr
 
 import re
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,8 @@ from shared.energy import (
     Trace,
     WrongInstrumentError,
 )
-from shared.energy.port import Capture, Port
+from shared.energy.port import Port
+from shared.energy.port_meter import PortMeter
 
 RATES: Final = ("100k", "50k", "20k", "10k", "5k", "2k", "1k", "500", "200", "100", "50", "20", "10", "5", "2", "1")
 FORMATS: Final = ("bin_hexa", "ascii_dec")
@@ -124,8 +125,11 @@ def parse_ascii(data: bytes) -> Stream:
     return stream
 
 
-class Lpm01a:
+class Lpm01a(PortMeter):
     """An LPM01A under the host's control, which supplies the board."""
+
+    _bytes_stop = b"stop\r\n"
+    _bytes_release = b"hrc\r\n"
 
     def __init__(self, port: Port, *, supply_mv: int, rate: str, encoding: str, accuracy: float) -> None:
         """Check that it is one, and set it up. The port is closed when this fails.
@@ -134,9 +138,8 @@ class Lpm01a:
             EnergyError: the options are none, no LPM01A answers, or it refuses a setting.
         """
         self.name = f"LPM01A at {port.path}"
-        self._port, self._supply_mv, self._accuracy = port, supply_mv, accuracy
-        self._capture: Capture | None = None
-        self._marks: list[int] = []
+        self._supply_mv, self._accuracy = supply_mv, accuracy
+        super().__init__(port)
         try:
             self._rate_hz = _checked_rate(rate, encoding, supply_mv)
             self._parse = parse_binary if encoding == "bin_hexa" else parse_ascii
@@ -160,26 +163,15 @@ class Lpm01a:
 
     def start(self) -> None:
         """See `EnergyMeter`."""
-        self._marks = []
         self._port.write(b"start\r\n")
         begun = self._port.read_until(b"ack start", _ANSWER_S)
         if b"ack start" not in begun:
             raise self._refused("start", begun)
-        self._capture = Capture(self._port, begun.partition(b"ack start")[2])
-
-    def mark(self) -> None:
-        """See `EnergyMeter`."""
-        if self._capture is None:
-            raise MeterOptionError("a mark before the measurement began. Next: call `start` first")
-        self._marks.append(len(self._capture))
+        self._begin(begun.partition(b"ack start")[2])
 
     def stop(self) -> Trace:
         """See `EnergyMeter`."""
-        if self._capture is None:
-            raise MeterOptionError("no measurement runs. Next: call `start` first")
-        self._port.write(b"stop\r\n")
-        data = self._capture.finish()
-        self._capture = None
+        data, marked = self._finish()
         stream = self._parse(data)
         self._check(stream)
         if abs(now := self._temperature() - self._calibrated_degc) > CALIBRATED_DEGC:
@@ -187,24 +179,9 @@ class Lpm01a:
                 f"{self.name}: its temperature moved by {now:+.1f} degrees since it was calibrated; allowed are"
                 f" {CALIBRATED_DEGC:g}. Next: let it warm up, open it again, which calibrates it, and measure again"
             )
-        marks = tuple(min(len(self._parse(data[:mark]).amperes), len(stream.amperes)) for mark in self._marks)
+        marks = tuple(min(len(self._parse(data[:mark]).amperes), len(stream.amperes)) for mark in marked)
         power = stream.amperes * (self._supply_mv / 1000)
         return Trace(self.name, self._rate_hz, power, None, marks, self._accuracy)
-
-    def close(self) -> None:
-        """Stop what runs, give control back to its buttons, and release the port."""
-        if self._capture is not None:
-            self._capture.abandon()
-            self._capture = None
-        self._port.close()
-
-    def __enter__(self) -> Self:
-        """Return the meter itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self.close()
 
     def _check(self, stream: Stream) -> None:
         peak = float(stream.amperes.max(initial=0.0))
@@ -223,7 +200,7 @@ class Lpm01a:
             )
 
     def _identify(self) -> None:
-        self._port.write(b"stop\r\n")  # it may still measure for a program that was killed
+        self._port.write(self._bytes_stop)  # it may still measure for a program that was killed
         self._port.drain(_QUIET_S)
         self._port.write(b"htc\r\n")
         answer = self._port.read_until(b"ack htc", _GREETING_S)

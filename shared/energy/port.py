@@ -95,6 +95,11 @@ class Port:
         while time.monotonic() < deadline and self.read(quiet_s):
             pass
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._descriptor < 0
+
     def close(self) -> None:
         """Close it. May be called twice."""
         if self._descriptor >= 0:

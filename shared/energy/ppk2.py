@@ -10,13 +10,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.energy import LostSamplesError, MeterOptionError, OverloadError, Trace, WrongInstrumentError
-from shared.energy.port import Capture, Port
+from shared.energy.port import Port
+from shared.energy.port_meter import PortMeter
 
 RATE_HZ: Final = 100_000
 RANGES: Final = 5
@@ -135,8 +136,10 @@ def lost_samples(words: npt.NDArray[np.uint32]) -> int:
     return int(((np.diff(counters) - 1) % _COUNTER).sum())
 
 
-class Ppk2:
+class Ppk2(PortMeter):
     """A PPK2 that is set up and supplies the board, or measures what another supply gives it."""
+
+    _bytes_stop = bytes([Opcode.AVERAGE_STOP])
 
     def __init__(self, port: Port, *, supply_mv: int, source: bool, trigger: int | None, accuracy: float) -> None:
         """Check that it is one, and set it up. The port is closed when this fails.
@@ -152,9 +155,8 @@ class Ppk2:
             EnergyError: the options are none, or no PPK2 answers.
         """
         self.name = f"PPK2 at {port.path}"
-        self._port, self._supply_mv, self._trigger, self._accuracy = port, supply_mv, trigger, accuracy
-        self._capture: Capture | None = None
-        self._marks: list[int] = []
+        self._supply_mv, self._trigger, self._accuracy = supply_mv, trigger, accuracy
+        super().__init__(port)
         try:
             _check_options(supply_mv, trigger)
             self._calibration = self._identify()
@@ -167,41 +169,16 @@ class Ppk2:
 
     def start(self) -> None:
         """See `EnergyMeter`."""
-        self._marks = []
-        self._capture = Capture(self._port)
+        self._begin()
         self._send(Opcode.AVERAGE_START)
-
-    def mark(self) -> None:
-        """See `EnergyMeter`."""
-        if self._capture is None:
-            raise MeterOptionError("a mark before the measurement began. Next: call `start` first")
-        self._marks.append(len(self._capture) // 4)
 
     def stop(self) -> Trace:
         """See `EnergyMeter`."""
-        if self._capture is None:
-            raise MeterOptionError("no measurement runs. Next: call `start` first")
-        self._send(Opcode.AVERAGE_STOP)
-        data = self._capture.finish()
-        self._capture = None
-        return self._trace(np.frombuffer(data[: len(data) // 4 * 4], dtype="<u4"))
+        data, marks = self._finish()
+        words = np.frombuffer(data[: len(data) // 4 * 4], dtype="<u4")
+        return self._trace(words, tuple(mark // 4 for mark in marks))
 
-    def close(self) -> None:
-        """Stop what runs and release the port. The board loses its supply only when the instrument does."""
-        if self._capture is not None:
-            self._capture.abandon()
-            self._capture = None
-        self._port.close()
-
-    def __enter__(self) -> Self:
-        """Return the meter itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self.close()
-
-    def _trace(self, words: npt.NDArray[np.uint32]) -> Trace:
+    def _trace(self, words: npt.NDArray[np.uint32], marks: tuple[int, ...]) -> Trace:
         if not len(words):
             raise LostSamplesError(f"{self.name}: not one sample came. Next: unplug it, plug it in and measure again")
         if lost := lost_samples(words):
@@ -218,7 +195,7 @@ class Ppk2:
             )
         trigger = None if self._trigger is None else ((words >> (24 + self._trigger)) & 1).astype(np.bool_)
         power = amperes * (self._supply_mv / 1000)
-        return Trace(self.name, RATE_HZ, power, trigger, tuple(self._marks), self._accuracy)
+        return Trace(self.name, RATE_HZ, power, trigger, marks, self._accuracy)
 
     def _identify(self) -> Calibration:
         self._send(Opcode.AVERAGE_STOP)  # it may still measure for a program that was killed

@@ -91,6 +91,14 @@ def test_a_small_change_of_temperature_is_fine() -> None:
     assert len(measured(AMPERES, degrees=(25.0, 29.9)).power_w) == 3000
 
 
+def test_an_abandoned_measurement_is_stopped_and_control_given_back() -> None:
+    with SimulatedLpm01a(AMPERES) as instrument:
+        with open_meter(f"lpm01a:{instrument.path}") as meter:
+            meter.start()
+            assert instrument.sent.wait(60)
+        eventually(lambda: instrument.commands[-2:] == ["stop", "hrc"])
+
+
 def test_an_error_in_ascii_is_told() -> None:
     options = "?rate=5k&format=ascii_dec"
     with pytest.raises(OverloadError):
