@@ -174,7 +174,7 @@ class _Fold:
             rebuilt=built.data.rebuilt if built else None,
             stages=stages,
             build_steps=built.data.stages if built else (),
-            sandbox=built.data.sandbox if built else None,
+            sandbox=next((event.data.sandbox for event in (built, failed_build) if event), None),
             firmware=built.data.firmware if built else (),
             boards=accepted.data.boards if accepted else refused.data.boards if refused else (),
             rollout=self._rollout_stages(),

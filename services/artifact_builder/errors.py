@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from services.artifact_builder.sandbox.engines import Engine
 from shared.events.artifact import BuildStage
 
 
@@ -15,11 +16,14 @@ class AuthorError(ValueError):
 
 
 class BuildFailureError(AuthorError):
-    """An author's error, with the stage that it showed in."""
+    """An author's error, with the stage that it showed in, and what the build's programs had run in until then."""
 
-    def __init__(self, stage: BuildStage, reason: str, last_lines: Sequence[str] = ()) -> None:
+    def __init__(
+        self, stage: BuildStage, reason: str, last_lines: Sequence[str] = (), sandbox: Engine | None = None
+    ) -> None:
         super().__init__(reason, last_lines)
         self.stage = stage
+        self.sandbox = sandbox
 
 
 class InfrastructureError(RuntimeError):

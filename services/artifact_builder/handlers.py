@@ -158,6 +158,7 @@ def _failed(request: BuildRequest, error: BuildFailureError) -> BuildFailed:
         stage=error.stage,
         reason=error.reason,
         last_lines=error.last_lines,
+        sandbox=error.sandbox,
     )
 
 

@@ -325,7 +325,7 @@ class Build:
         await self.stages.remembered(Part.TESTS, inputs, lambda: steps.run_tests(inputs, self._room("tests")))
 
     def _room(self, name: str) -> Room:
-        return Room.of(self.site.work / name, self.site.sandbox, self.tools)
+        return Room.of(self.site.work / name, self.site.sandbox, self.tools, self.stages.note_program)
 
     def _program(self, key: str, step: Step | None, manifest: Manifest, tree: Tree) -> Script | None:
         if step is None:

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, Self
@@ -39,11 +39,13 @@ class Room:
     output: Path
     home: Path
     scratch: Path
+    told: Callable[[Engine], None]
+    """Hears what each program runs in, when it begins."""
 
     @classmethod
-    def of(cls, place: Path, sandbox: Sandbox, host: Host) -> Self:
+    def of(cls, place: Path, sandbox: Sandbox, host: Host, told: Callable[[Engine], None] = lambda _: None) -> Self:
         """Make the room in `place`, which nothing else uses."""
-        room = cls(place, sandbox, host, place / "output", place / "home", place / "scratch")
+        room = cls(place, sandbox, host, place / "output", place / "home", place / "scratch", told)
         for folder in (room.output, room.home, room.scratch):
             folder.mkdir(parents=True)
         return room
@@ -85,6 +87,7 @@ class Room:
             InfrastructureError: the disk is full, or the program was stopped from outside.
         """
         writable = (self.output, self.home, self.scratch)
+        self.told(self.sandbox.engine)
         program = Program(tuple(command), cwd, self.environment(told), limits, tuple(readable), writable)
         try:
             ended = await self.sandbox.run(program)

@@ -16,6 +16,7 @@ from services.artifact_builder.fingerprint import Toolbox
 from services.artifact_builder.firmware.compiling import CompilerError, CompilerUnavailableError, DoesNotFitError
 from services.artifact_builder.firmware.signing import SigningError
 from services.artifact_builder.key_uri import SignerError
+from services.artifact_builder.sandbox.engines import Engine
 from services.artifact_builder.sandbox.processes import SupervisorError
 from shared.events.artifact import BuildStage, StageTiming
 from shared.inference import InferenceError, ReferenceUnavailableError
@@ -106,6 +107,8 @@ class Stages:
     told: Callable[[BuildStage], None] = lambda _: None
     """Hears of each stage when it begins."""
     timings: list[StageTiming] = field(default_factory=list)
+    sandbox: Engine | None = None
+    """What a program of this build ran in; None while none did."""
     _found: int = 0
     _ran: int = 0
 
@@ -123,13 +126,13 @@ class Stages:
         try:
             yield
         except AuthorError as error:
-            raise BuildFailureError(name, error.reason, error.last_lines) from error
+            raise BuildFailureError(name, error.reason, error.last_lines, self.sandbox) from error
         except CompilerError as error:
             # Ours, as the reason says. Trying again would not help, and the author must not wait for a verdict.
             reason, *lines = str(error).splitlines()
-            raise BuildFailureError(name, reason, lines) from error
+            raise BuildFailureError(name, reason, lines, self.sandbox) from error
         except AUTHOR_ERRORS as error:
-            raise BuildFailureError(name, str(error)) from error
+            raise BuildFailureError(name, str(error), sandbox=self.sandbox) from error
         except MACHINE_ERRORS as error:
             raise InfrastructureError(str(error)) from error
         except OSError as error:
@@ -140,6 +143,10 @@ class Stages:
             ) from error
         seconds = round(time.perf_counter() - begun, 3)
         self.timings.append(StageTiming(stage=name, seconds=seconds, cached=self._found > 0 and self._ran == 0))
+
+    def note_program(self, engine: Engine) -> None:
+        """Hear that a program begins."""
+        self.sandbox = engine
 
     async def remembered(self, part: Part, inputs: object, work: Callable[[], Awaitable[Files]]) -> Files:
         """Return what `work` gives, or gave when it ran last with equal inputs. A failure is never remembered."""

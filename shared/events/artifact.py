@@ -70,3 +70,7 @@ class BuildFailed(Payload):
     stage: BuildStage
     reason: str = Field(description="The place, what was found, what is allowed, what to do next")
     last_lines: tuple[str, ...] = Field(default=(), description="The end of the failing program's output")
+    sandbox: str | None = Field(
+        default=None,
+        description="What kept the repository's code apart: container, bubblewrap or process; null when nothing ran",
+    )

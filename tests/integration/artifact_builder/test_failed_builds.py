@@ -12,6 +12,7 @@ from services.artifact_builder import store as builds
 from services.artifact_builder.domain import build_key
 from services.artifact_builder.fingerprint import Toolbox
 from services.artifact_builder.handlers import Deps, build_commit, build_with_production_data
+from services.artifact_builder.sandbox.engines import Engine
 from services.artifact_builder.tools import Tools
 from services.artifact_builder.workspace import remove_stale, workspace
 from shared.bus import Reject, Retry, Unavailable
@@ -91,6 +92,22 @@ async def test_an_authors_mistake_is_an_event_with_stage_and_reason(
 ) -> None:
     failed = await failure(pushed(*make_repository(files)), deps)
     assert (failed.stage, says in failed.reason) == (stage, True), failed.reason
+
+
+@pytest.mark.parametrize(
+    ("files", "engine"),
+    [
+        ({"edgeloop.yaml": "version: 1\n"}, None),
+        ({"prepare.py": "raise SystemExit(1)"}, Engine.PROCESS),
+        ({"prepare.py": "pass"}, Engine.PROCESS),
+        ({"train.py": "raise SystemExit(1)"}, Engine.PROCESS),
+    ],
+    ids=["nothing-ran", "it-failed", "it-wrote-nothing", "training"],
+)
+async def test_a_failed_build_names_what_its_code_ran_in(
+    files: dict[str, str], engine: Engine | None, make_repository: Any, deps: Deps
+) -> None:
+    assert (await failure(pushed(*make_repository(files)), deps)).sandbox == engine
 
 
 async def test_the_last_lines_of_the_program_are_kept(make_repository: Any, deps: Deps) -> None:

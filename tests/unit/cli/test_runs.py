@@ -164,6 +164,12 @@ def test_a_failed_build_ends_the_run_with_its_reason() -> None:
     assert run.reason == "train: train.py: exit code 1"
 
 
+@pytest.mark.parametrize("sandbox", [None, "bubblewrap"])
+def test_a_failed_build_says_what_its_code_ran_in(sandbox: str | None) -> None:
+    run = Story().say(SourcePushed).say(BuildFailed, sandbox=sandbox).folded()
+    assert run.sandbox == sandbox
+
+
 def test_a_rejected_model_ends_the_run_only_when_the_lab_refuses() -> None:
     story = Story().say(SourcePushed).say(ArtifactBuilt).say(ModelRejected, checks=(MET, UNMET))
     run = story.folded()
