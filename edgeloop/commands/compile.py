@@ -13,6 +13,7 @@ from shared.events.lab import Numerics
 
 if TYPE_CHECKING:
     from shared.artifacts.compilation import CompileReport, LibraryReport, Report
+    from shared.boards.modelling import Figure
 
 
 def compile_(
@@ -95,8 +96,15 @@ def _image_rows(report: "CompileReport") -> tuple[tuple[str, str], ...]:
         ("constants", f"{report.weights_bytes:,} B of these"),
         ("RAM", f"{report.ram_bytes:,} B, arena {report.arena_bytes:,} B; stack {report.stack_bytes:,} B"),
         ("instructions", f"{report.instructions:,} for {report.macs:,} MACs, counted on {report.counted_on}"),
+        ("latency, energy", f"{_said(report.latency, 'ms')}, {_said(report.energy, 'µJ')}; report.json says from what"),
         (f"as {report.numerics}", f"{same} on {report.inputs} inputs"),
     )
+
+
+def _said(figure: "Figure | None", unit: str) -> str:
+    if figure is None or figure.value is None:
+        return f"no {unit}: {figure.basis if figure else 'not in this report'}"
+    return f"{figure.value:.4g} {unit} ({figure.origin})"
 
 
 def _library_rows(report: "LibraryReport") -> tuple[tuple[str, str], ...]:

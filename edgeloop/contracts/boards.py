@@ -17,6 +17,12 @@ _WHOLE: Final = """\
 A signed MCUboot image, tested on the emulated board. The slot holds header, firmware and trailer.
 """
 _IMAGE: Final = ("board", "slot", "stack", "class", "QEMU")
+_MODELLED: Final = """\
+Latency and energy of an inference on these boards are **modelled**, never measured: counted instructions times cycles an
+instruction over the clock; times the energy of a cycle that others measured on a part with the same core. Other parts with
+the core take up to three times more or less.
+"""
+_MODEL: Final = ("board", "cycles an instruction", "because", "energy of a cycle", "from")
 _AS_LIBRARY: Final = """\
 ## Built as a library
 
@@ -46,6 +52,8 @@ def boards_reference() -> str:
         markdown_table(_FACTS, map(_facts, boards)),
         _WHOLE,
         markdown_table(_IMAGE, map(_image, images)),
+        _MODELLED,
+        markdown_table(_MODEL, map(_model, images)),
         _AS_LIBRARY,
         markdown_table(_LIBRARY, _library_rows(libraries)),
         "".join(f"* **{board.title}**: {board.reason}.\n" for board in libraries),
@@ -67,6 +75,16 @@ def _image(board: ImageBoard) -> tuple[str, ...]:
     slot = f"{_kib(board.slot_bytes)} at {board.slot_address:#x}"
     machine = f"`-M {board.emulation.qemu_machine} -cpu {board.emulation.qemu_cpu}`"
     return (f"`{board.name}`", slot, _kib(board.stack_bytes), board.safety_class.upper(), machine)
+
+
+def _model(board: ImageBoard) -> tuple[str, ...]:
+    timing, run = board.timing, board.published_run
+    cycles = f"{timing.cycles_per_instruction:g} ± {timing.uncertainty:.0%}"
+    if run is None:
+        return (f"`{board.name}`", cycles, timing.basis, "", "nothing published: energy is not modelled")
+    measured = f"{run.energy_uj:g} µJ in {run.latency_ms:g} ms at {run.clock_hz // 1_000_000} MHz"
+    origin = f"{run.part}: {measured}, {run.benchmark} ({run.source})"
+    return (f"`{board.name}`", cycles, timing.basis, f"{run.picojoules_per_cycle:.0f} pJ", origin)
 
 
 def _library_rows(boards: list[LibraryBoard]) -> Iterator[tuple[str, ...]]:

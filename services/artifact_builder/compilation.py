@@ -21,6 +21,7 @@ from shared.artifacts.compilation import ELF_FILE, IMAGE_FILE, MODEL_FILE, Compi
 from shared.artifacts.oci import ArtifactFile, MediaType
 from shared.artifacts.provenance import CompilationParameters
 from shared.boards import ImageBoard
+from shared.boards.modelling import modelled_energy, modelled_latency
 from shared.events import digest_of
 from shared.events.lab import Numerics
 from shared.inference.reference import reference_outputs
@@ -127,7 +128,9 @@ def _report(
     measured: Measurement,
 ) -> CompileReport:
     generated, compiled, signed = made
-    return CompileReport(
+    latency = modelled_latency(measured.instructions, board)
+    figures = latency.fields("latency_ms") | modelled_energy(latency, board).fields("energy_uj")
+    counted = CompileReport(
         model=digest_of(tflite),
         board=board.name,
         core=board.core,
@@ -148,3 +151,4 @@ def _report(
         inputs=measured.inputs,
         mismatches=measured.mismatches,
     )
+    return CompileReport.model_validate(counted.model_dump() | figures)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from shared.artifacts.oci import ArtifactFile, MediaType
-from shared.boards import ImageBoard, Power
+from shared.boards import ImageBoard
+from shared.boards.modelling import modelled_energy, modelled_latency
 from shared.events import Trigger
 from shared.events.device import GoldenVector
 from shared.releases.manifest import Budget, Manifest
@@ -92,37 +93,21 @@ def over_budget(manifest: Manifest, board: str, flash_bytes: int, ram_bytes: int
     ]
 
 
-CYCLES_PER_INSTRUCTION: Final = 1.2
-"""The Nucleo-L4R5ZI's published latencies of MLPerf Tiny over our counted instructions are 1.0 to 1.2 cycles for
-convolutional models. It is a Cortex-M4; for other cores the same figure is an assumption."""
-
-
-def modelled_latency_ms(instructions: int, clock_hz: int) -> float:
-    """Return how long an inference takes, modelled and not measured: no cache, no wait states, about 30 % off."""
-    return instructions * CYCLES_PER_INSTRUCTION / clock_hz * 1e3
-
-
-def modelled_energy_uj(latency_ms: float, clock_hz: int, power: Power) -> float:
-    """Return what an inference takes of the battery: the maker's current at full clock, for the modelled latency."""
-    watts = power.active_ua_per_mhz * 1e-6 * clock_hz / 1e6 * power.volts
-    return watts * latency_ms * 1e3
-
-
 def over_time_budget(budget: Budget | None, board: ImageBoard, instructions: int) -> list[str]:
     """Return what an inference takes, modelled, beyond the manifest's budget for the board."""
     if budget is None:
         return []
-    latency_ms = modelled_latency_ms(instructions, board.clock_hz)
-    taken = [("latency_ms", "ms", latency_ms, budget.latency_ms)]
-    if board.power is not None:
-        energy_uj = modelled_energy_uj(latency_ms, board.clock_hz, board.power)
-        taken.append(("energy_uj", "µJ", energy_uj, budget.energy_uj))
+    latency = modelled_latency(instructions, board)
+    taken = (
+        ("latency_ms", "ms", latency, budget.latency_ms),
+        ("energy_uj", "µJ", modelled_energy(latency, board), budget.energy_uj),
+    )
     return [
-        f"an inference on {board.name} takes {used:.3g} {unit}, modelled from {instructions:,} counted instructions; "
+        f"an inference on {board.name} takes {figure.value:.3g} {unit}, modelled ({figure.basis}); "
         f"allowed are {allowed:g} (budgets.{board.name}.{key}). Next: make the model smaller, or raise the budget in "
         "edgeloop.yaml"
-        for key, unit, used, allowed in taken
-        if allowed is not None and used > allowed
+        for key, unit, figure, allowed in taken
+        if allowed is not None and figure.value is not None and figure.value > allowed
     ]
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from shared.boards import LibraryKind
+from shared.boards.modelling import Figure, Origin
 from shared.events import Digest
 from shared.events.lab import Numerics
 
@@ -42,8 +43,28 @@ class CompileReport(BaseModel):
     macs: int = Field(description="Multiply-accumulates of one inference")
     instructions: int = Field(description="Of one inference, counted by running the image on the emulated core")
     counted_on: str = Field(description="Emulator and version")
+    latency_ms: float | None = Field(default=None, description="Of one inference at the board's clock")
+    latency_ms_class: Origin | None = Field(default=None, description="How it came to be: no board was at hand")
+    latency_ms_basis: str = Field(default="", description="From what, and how far it may be off")
+    energy_uj: float | None = Field(default=None, description="Of one inference; null where nothing is published")
+    energy_uj_class: Origin | None = None
+    energy_uj_basis: str = ""
     inputs: int = Field(description="How many inputs were compared with the reference")
     mismatches: int = Field(description="How many of them gave other bits than the reference")
+
+    @property
+    def latency(self) -> Figure | None:
+        """The latency with what it is; None in reports of earlier versions."""
+        return _figure(self.latency_ms, self.latency_ms_class, self.latency_ms_basis)
+
+    @property
+    def energy(self) -> Figure | None:
+        """The energy with what it is; None in reports of earlier versions."""
+        return _figure(self.energy_uj, self.energy_uj_class, self.energy_uj_basis)
+
+
+def _figure(value: float | None, origin: Origin | None, basis: str) -> Figure | None:
+    return None if origin is None else Figure(value, origin, basis)
 
 
 class BuiltLibrary(BaseModel):

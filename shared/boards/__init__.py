@@ -71,6 +71,35 @@ class Power(_Part):
     source: str = Field(min_length=1)
 
 
+class Timing(_Part):
+    """How many cycles an instruction takes on silicon with this core: what turns counted instructions into time."""
+
+    cycles_per_instruction: float = Field(gt=0)
+    uncertainty: float = Field(gt=0, lt=1, description="Share by which a modelled latency may be off")
+    basis: str = Field(min_length=1, description="Where the factor comes from")
+
+
+class PublishedRun(_Part):
+    """An inference that somebody measured on silicon with this core. Power is its energy over its latency."""
+
+    part: str = Field(min_length=1, description="Board and microcontroller")
+    clock_hz: int = Field(gt=0)
+    benchmark: str = Field(min_length=1, description="What ran, and in which round and division it was published")
+    latency_ms: float = Field(gt=0)
+    energy_uj: float = Field(gt=0)
+    source: str = Field(min_length=1)
+
+    @property
+    def milliwatts(self) -> float:
+        """Average power of the inference."""
+        return self.energy_uj / self.latency_ms
+
+    @property
+    def picojoules_per_cycle(self) -> float:
+        """Energy of a clock cycle, which changes little with the clock where the voltage stays."""
+        return self.milliwatts * 1e-3 / self.clock_hz * 1e12
+
+
 class BoardFacts(_Part):
     """What is known of every board, built whole or not."""
 
@@ -111,6 +140,8 @@ class ImageBoard(BoardFacts):
     safety_class: SafetyClass
     flashing: Flashing
     emulation: Emulation
+    timing: Timing
+    published_run: PublishedRun | None = Field(default=None, description="None where nobody has published one")
 
 
 class LibraryTarget(_Part):

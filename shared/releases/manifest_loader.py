@@ -319,9 +319,10 @@ def _budget_contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, 
             if not isinstance(board, ImageBoard):
                 found = f"a budget that is modelled from counted instructions, and {name} gets a library"
                 yield place, found, f"such budgets for {', '.join(image_boards())}", "delete it, and measure the board"
-            elif key == "energy_uj" and board.power is None:
-                found = f"a budget of energy, and the catalogue has no published power of {name}"
-                yield place, found, "budgets of energy for boards with one", "delete it, or budget latency_ms"
+            elif key == "energy_uj" and board.published_run is None:
+                found = f"a budget of energy, and nobody has published what a run on {board.core} takes"
+                with_one = ", ".join(other.name for other in image_boards().values() if other.published_run)
+                yield place, found, f"budgets of energy for {with_one}", "delete it, or budget latency_ms"
 
 
 def _model_contradictions(manifest: Manifest) -> Iterator[tuple[Location, str, str, str]]:

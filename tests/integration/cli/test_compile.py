@@ -51,6 +51,10 @@ def test_a_model_becomes_c_an_elf_a_signed_image_and_a_report(tmp_path: Path) ->
         assert isinstance(report[key], int)
         assert report[key] > 0
     assert report["weights_bytes"] < report["model_flash_bytes"] < report["flash_bytes"]
+    for key in ("latency_ms", "energy_uj"):
+        assert report[key] > 0
+        assert report[f"{key}_class"] == "modelled"
+    assert f"{report['instructions']:,} instructions x 1.2 cycles at 64 MHz, ± 30%" in report["latency_ms_basis"]
     assert report["numerics"] == "tflm"
     assert report["operators"]["CONV_2D"] >= 1
     rows = probing_inputs(_input_bytes(model), 4, seed=9)

@@ -1,7 +1,7 @@
 import pytest
 
-from services.artifact_builder.domain import modelled_energy_uj, modelled_latency_ms, over_time_budget
-from shared.boards import Power, image_board
+from services.artifact_builder.domain import over_time_budget
+from shared.boards import image_board
 from shared.releases.manifest import Budget
 from shared.releases.manifest_loader import ManifestError, parse_manifest
 
@@ -16,31 +16,27 @@ boards: [{board}]
 budgets: {{{board}: {budget}}}
 gates: {{accuracy: 0.5}}
 """
-POWER = Power(active_ua_per_mhz=50, volts=3.0, conditions="from flash", source="data sheet")
 
 
-def test_latency_is_modelled_from_instructions_and_clock() -> None:
-    assert modelled_latency_ms(64_000_000, 64_000_000) == pytest.approx(1200)
-
-
-def test_energy_is_the_makers_current_at_full_clock_for_the_modelled_latency() -> None:
-    # 50 µA/MHz at 64 MHz and 3 V are 9.6 mW; for 10 ms that is 96 µJ.
-    assert modelled_energy_uj(10, 64_000_000, POWER) == pytest.approx(96)
-
-
-def test_each_budget_that_is_exceeded_names_board_value_and_key() -> None:
-    board = image_board("cortex-m4").model_copy(update={"power": POWER})
+def test_each_budget_that_is_exceeded_names_board_value_basis_and_key() -> None:
+    board = image_board("cortex-m4")
     latency, energy = over_time_budget(Budget(latency_ms=1, energy_uj=1), board, 640_000)
-    assert "cortex-m4 takes 12 ms, modelled from 640,000 counted instructions; allowed are 1 " in latency
-    assert "(budgets.cortex-m4.latency_ms)" in latency
+    assert "cortex-m4 takes 12 ms, modelled (640,000 instructions x 1.2 cycles at 64 MHz, ± 30%; " in latency
+    assert "allowed are 1 (budgets.cortex-m4.latency_ms)" in latency
+    assert "cortex-m4 takes 211 µJ, modelled (modelled latency x 64 MHz x 275 pJ a cycle of NUCLEO-L4R5ZI-P" in energy
     assert "(budgets.cortex-m4.energy_uj)" in energy
-    assert over_time_budget(Budget(latency_ms=12.1, energy_uj=200), board, 640_000) == []
+    assert over_time_budget(Budget(latency_ms=12.1, energy_uj=212), board, 640_000) == []
     assert over_time_budget(None, board, 10**9) == []
 
 
-def test_a_budget_of_energy_without_a_published_power_is_refused() -> None:
-    with pytest.raises(ManifestError, match=r"budgets\.cortex-m4\.energy_uj: .*no published power of cortex-m4"):
-        parse_manifest(MANIFEST.format(board="cortex-m4", budget="{energy_uj: 10}"))
+def test_a_budget_of_energy_without_a_published_run_is_refused() -> None:
+    with pytest.raises(ManifestError, match=r"cortex-m0plus\.energy_uj: .*nobody has published .*cortex-m33, cortex-m4, "):
+        parse_manifest(MANIFEST.format(board="cortex-m0plus", budget="{energy_uj: 10}"))
+
+
+@pytest.mark.parametrize("board", ["cortex-m4", "cortex-m7", "cortex-m33"])
+def test_a_budget_of_energy_is_taken_where_a_run_is_published(board: str) -> None:
+    assert parse_manifest(MANIFEST.format(board=board, budget="{energy_uj: 10}")).budgets[board].energy_uj == 10
 
 
 def test_a_budget_of_time_for_a_board_that_gets_a_library_is_refused() -> None:
