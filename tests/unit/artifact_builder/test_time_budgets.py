@@ -30,7 +30,9 @@ def test_each_budget_that_is_exceeded_names_board_value_basis_and_key() -> None:
 
 
 def test_a_budget_of_energy_without_a_published_run_is_refused() -> None:
-    with pytest.raises(ManifestError, match=r"cortex-m0plus\.energy_uj: .*nobody has published .*cortex-m33, cortex-m4, "):
+    with pytest.raises(
+        ManifestError, match=r"cortex-m0plus\.energy_uj: .*nobody has published .*cortex-m33, cortex-m4, "
+    ):
         parse_manifest(MANIFEST.format(board="cortex-m0plus", budget="{energy_uj: 10}"))
 
 
