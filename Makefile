@@ -76,6 +76,7 @@ bench: $(VENV)/.dev ## Run the benchmarks, both sides in one run
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/build.py
 	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/lab_runs.py
 
 .PHONY: lock
 lock: $(VENV)/.dev ## Renew the hashed lock files

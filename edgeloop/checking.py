@@ -17,7 +17,6 @@ from edgeloop.errors import InfrastructureError, UsageError
 from edgeloop.git import isolated_environment
 from edgeloop.layout import Layout
 from services.artifact_builder.caching.folder import FolderCache
-from services.artifact_builder.domain import modelled_latency_ms
 from services.artifact_builder.errors import AuthorError, BuildFailureError
 from services.artifact_builder.errors import InfrastructureError as MachineError
 from services.artifact_builder.fingerprint import Toolbox
@@ -30,7 +29,8 @@ from services.artifact_builder.stages import Memory, Stages
 from services.artifact_builder.tools import Tools
 from services.data_validator.assessment import assess as assess_data
 from services.model_validator.assessment import assess as assess_model
-from shared.boards import board_named
+from shared.boards import ImageBoard, board_named
+from shared.boards.modelling import modelled_latency
 from shared.events import Check
 from shared.events.artifact import BuildStage, StageTiming
 from shared.inference import ReferenceUnavailableError
@@ -179,16 +179,23 @@ def judged(report: CheckReport, result: BuildResult) -> CheckReport:
 
 
 def _board_report(firmware: Firmware) -> BoardReport:
-    counted = firmware.instructions
-    clock_hz = board_named(firmware.board).clock_hz
     return BoardReport(
         board=firmware.board,
         flash_bytes=firmware.flash_bytes,
         ram_bytes=firmware.ram_bytes,
         arena_bytes=firmware.arena_bytes,
-        instructions=counted,
-        modelled_latency_ms=None if counted is None else round(modelled_latency_ms(counted, clock_hz), 3),
+        instructions=firmware.instructions,
+        modelled_latency_ms=_modelled_latency_ms(firmware),
     )
+
+
+def _modelled_latency_ms(firmware: Firmware) -> float | None:
+    """Return None for boards that get a library: nothing counts their instructions."""
+    board = board_named(firmware.board)
+    if firmware.instructions is None or not isinstance(board, ImageBoard):
+        return None
+    latency = modelled_latency(firmware.instructions, board).value
+    return None if latency is None else round(latency, 3)
 
 
 def slug(name: str) -> str:

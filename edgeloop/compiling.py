@@ -162,7 +162,12 @@ def mismatch_of(compilation: Compilation) -> EdgeloopError | None:
     report = compilation.report
     if isinstance(report, LibraryReport) or not report.mismatches:
         return None
+    return differing_bits(report.mismatches, report.inputs, report.numerics)
+
+
+def differing_bits(mismatches: int, inputs: int, numerics: Numerics) -> EdgeloopError:
+    """Return the error of firmware that does not give the bits of its reference."""
     return GateFailedError(
-        f"{report.mismatches} of {report.inputs} outputs differ from {report.numerics} in at least one bit",
+        f"{mismatches} of {inputs} outputs differ from {numerics} in at least one bit",
         next_step="report it with the model file: generated firmware must give the reference's bits",
     )

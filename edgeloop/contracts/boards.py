@@ -18,9 +18,9 @@ A signed MCUboot image, tested on the emulated board. The slot holds header, fir
 """
 _IMAGE: Final = ("board", "slot", "stack", "class", "QEMU")
 _MODELLED: Final = """\
-Latency and energy of an inference on these boards are **modelled**, never measured: counted instructions times cycles an
-instruction over the clock; times the energy of a cycle that others measured on a part with the same core. Other parts with
-the core take up to three times more or less.
+Latency and energy of an inference on these boards are **modelled**, never measured: counted instructions times cycles
+an instruction over the clock; times the energy of a cycle that others measured on a part with the same core. Other
+parts with the core take up to three times more or less.
 """
 _MODEL: Final = ("board", "cycles an instruction", "because", "energy of a cycle", "from")
 _AS_LIBRARY: Final = """\

@@ -42,15 +42,21 @@ def run(workload: Workload, rig: Rig, _effort: Effort) -> Report:
 
 
 def answers(
-    board: EmulatedBoard, inputs: npt.NDArray[np.int8], *, before: Callable[[int], None] | None = None
+    board: EmulatedBoard,
+    inputs: npt.NDArray[np.int8],
+    *,
+    first: int = 0,
+    before: Callable[[int], None] | None = None,
 ) -> list[bytes]:
     """Return the board's output for every row; `before` is called with each row's number and may give up by raising.
+
+    `first` is the number of the first row, where `inputs` are some of many.
 
     Raises:
         EmulationError: the board faulted or hung; the message names the row.
     """
     outputs = []
-    for row, window in enumerate(inputs):
+    for row, window in enumerate(inputs, start=first):
         if before is not None:
             before(row)
         try:
