@@ -72,7 +72,7 @@ def test_a_tree_that_passes_is_reported_kept_and_remembered(tree: Path, tmp_path
     (tree / "edgeloop.yaml").write_text(MANIFEST + "budgets: {cortex-m4: {latency_ms: 0.001}}\n")
     code, slow = check(tree)
     assert code == 1
-    assert "modelled from" in slow["failure"]["reason"]
+    assert "modelled (" in slow["failure"]["reason"]
     assert "budgets.cortex-m4.latency_ms" in slow["failure"]["reason"]
 
     (tree / "edgeloop.yaml").write_text(MANIFEST.replace("accuracy: 0.0", "accuracy: 1.0"))
