@@ -14,12 +14,12 @@ from edgeloop.bench.running import count, run_all
 from edgeloop.compiling import compile_file, differing_bits, model_bytes
 from edgeloop.errors import EdgeloopError, InfrastructureError, UsageError
 from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError
-from services.artifact_builder.codegen.graph import Graph
+from services.artifact_builder.codegen.graph import Graph, Tensor
 from services.artifact_builder.codegen.reader import read_graph
 from services.artifact_builder.firmware.compiling import Toolchain
 from shared.artifacts.compilation import IMAGE_FILE
 from shared.boards import Board, ImageBoard
-from shared.boards.modelling import modelled_energy, modelled_latency
+from shared.boards.modelling import Figure, modelled_energy, modelled_latency
 from shared.events import digest_of
 from shared.events.lab import Numerics
 from shared.inference import InferenceError, ReferenceUnavailableError
@@ -34,88 +34,128 @@ _RELEASE: Final = "1.0.0"
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """What is to be benchmarked.
+
+    Attributes:
+        model: The .tflite.
+        output: Its output tensor.
+        recordings: The inputs.
+        expected: The reference's int8 output vector of each, shape (inputs, output bytes).
+    """
+
+    file: Path
+    model: bytes
+    output: Tensor
+    recordings: Recordings
+    expected: npt.NDArray[np.int8]
+    numerics: Numerics
+
+
+@dataclass(frozen=True, slots=True)
 class Benchmark:
     """What ran, and what came of it.
 
     Attributes:
-        recordings: The inputs.
-        outputs: The board's int8 output vector of each, shape (inputs, output bytes).
+        case: What was asked.
+        outputs: The board's int8 output vector of each input, shape (inputs, output bytes).
         mismatches: How many of these differ from the reference's.
         figures: As the command prints them. Times and energies stand beside what they are and what they rest on.
     """
 
-    recordings: Recordings
+    case: Case
     outputs: npt.NDArray[np.int8]
-    numerics: Numerics
     mismatches: int
     figures: Mapping[str, Json]
 
 
-def run(
-    model: Path,
-    board: Board,
-    *,
-    inputs: Path,
-    labels: Path | None,
-    numerics: Numerics,
-    toolchain: Toolchain,
-    emulator: Emulator,
-    boards: int | None,
-    data: Path,
-) -> Benchmark:
-    """Compile a model as `edgeloop compile` does, and run every recorded input on the emulated board.
+def prepare(model: Path, *, inputs: Path, labels: Path | None, numerics: Numerics) -> Case:
+    """Read a model and its inputs, and ask the reference runtime for the right bits.
 
     Args:
         model: a full-int8 .tflite with one input and one output.
-        board: an emulated one.
         inputs: folder of int8 tensors, ``*.bin``.
         labels: their classes; None: as their names say.
-        numerics: whose bits the firmware gives, and is held against.
+        numerics: whose bits are right.
+
+    Raises:
+        UsageError: the model, an input or a label is at fault.
+        InfrastructureError: there is no reference on this machine.
+    """
+    tflite = model_bytes(model)
+    graph = _graph(model, tflite)
+    try:
+        taken, given = graph.input, graph.output
+    except UnsupportedModelError as error:
+        raise UsageError(f"{model}: a classifier with one input and one output is benchmarked: {error}") from error
+    recordings = read_recordings(
+        inputs, labels, input_bytes=int(np.prod(taken.shape)), classes=int(np.prod(given.shape))
+    )
+    expected = _expected(model, tflite, numerics, recordings.tensors)
+    return Case(model, tflite, given, recordings, expected, numerics)
+
+
+def run_emulated(
+    case: Case, board: Board, *, toolchain: Toolchain, emulator: Emulator, boards: int | None, data: Path
+) -> Benchmark:
+    """Compile the model as `edgeloop compile` does, and run every input on emulated boards.
+
+    Args:
+        case: what to run.
+        board: an emulated one.
         toolchain: the compiler.
         emulator: what stands for the board.
         boards: how many of them run at once; None: as many as there are processors.
         data: the stack's directory, with the signing key and the compiler's cache.
 
     Raises:
-        UsageError: the model, the board, an input or a label is at fault.
+        UsageError: the model or the board is at fault.
         InfrastructureError: this machine is.
     """
     if not isinstance(board, ImageBoard):
-        raise UsageError(f"--board {board.name}: nothing emulates it", next_step="take cortex-m4, or run on the board")
-    tflite = model_bytes(model)
-    graph = _graph(model, tflite)
-    recordings = read_recordings(
-        inputs, labels, input_bytes=_int8_bytes(graph, "input"), classes=_int8_bytes(graph, "output")
-    )
-    expected = _expected(model, tflite, numerics, recordings.tensors)
+        raise UsageError(f"--board {board.name}: nothing emulates it", next_step="take cortex-m4, or give its --port")
     compilation = compile_file(
-        model, board, numerics=numerics, toolchain=toolchain, release=_RELEASE, key=None, inputs=None, data=data
+        case.file,
+        board,
+        numerics=case.numerics,
+        toolchain=toolchain,
+        release=_RELEASE,
+        key=None,
+        inputs=None,
+        data=data,
     )
     image = next(file.data for file in compilation.files if file.name == IMAGE_FILE)
-    counted = count(image, board, emulator, recordings.tensors[0].tobytes())
-    outputs = run_all(image, board, emulator, recordings.tensors, boards=boards or os.cpu_count() or 1)
-    score = acceptance.score_of(outputs, recordings.labels)
-    compared = parity.compare(outputs, expected)
-    latency = modelled_latency(counted.instructions, board)
+    tensors = case.recordings.tensors
+    counted = count(image, board, emulator, tensors[0].tobytes())
+    outputs = run_all(image, board, emulator, tensors, boards=boards or os.cpu_count() or 1)
+    ran: Mapping[str, Json] = {
+        "board_class": "emulated",
+        "ran_on": counted.emulator,
+        "toolchain": compilation.report.toolchain,
+        "instructions": counted.instructions,
+    }
+    return judged(case, board, outputs, modelled_latency(counted.instructions, board), ran)
+
+
+def judged(case: Case, board: Board, outputs: list[bytes], latency: Figure, ran: Mapping[str, Json]) -> Benchmark:
+    """Hold what a board answered against labels and reference."""
+    score = acceptance.score_of(outputs, case.recordings.labels)
+    compared = parity.compare(outputs, case.expected)
     low, high = wilson_interval(score.correct, score.rows)
     return Benchmark(
-        recordings=recordings,
+        case=case,
         outputs=np.stack([np.frombuffer(output, np.int8) for output in outputs]),
-        numerics=numerics,
         mismatches=compared.mismatches,
         figures={
             "benchmark": "mlperf-tiny",
-            "model": digest_of(tflite),
+            "model": digest_of(case.model),
             "board": board.name,
-            "board_class": "emulated",
-            "emulator": counted.emulator,
-            "numerics": numerics.value,
-            "toolchain": compilation.report.toolchain,
+            "numerics": case.numerics.value,
             "inputs": score.rows,
             "accuracy": round(score.accuracy, 6),
             "accuracy_interval": [round(low, 6), round(high, 6)],
             "mismatches": compared.mismatches,
-            "instructions": counted.instructions,
+            **ran,
             **latency.fields("latency_ms"),
             **modelled_energy(latency, board).fields("energy_uj"),
         },
@@ -127,14 +167,6 @@ def _graph(model: Path, tflite: bytes) -> Graph:
         return read_graph(tflite)
     except (MalformedModelError, UnsupportedModelError) as error:
         raise UsageError(f"{model}: {error}") from error
-
-
-def _int8_bytes(graph: Graph, side: str) -> int:
-    try:
-        tensor = graph.input if side == "input" else graph.output
-    except UnsupportedModelError as error:
-        raise UsageError(f"a classifier with one input and one output is benchmarked: {error}") from error
-    return int(np.prod(tensor.shape))
 
 
 def _expected(model: Path, tflite: bytes, numerics: Numerics, tensors: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
@@ -150,30 +182,27 @@ def mismatch_of(benchmark: Benchmark) -> EdgeloopError | None:
     """Return the error of a firmware whose bits are not the reference's."""
     if not benchmark.mismatches:
         return None
-    return differing_bits(benchmark.mismatches, len(benchmark.outputs), benchmark.numerics)
+    return differing_bits(benchmark.mismatches, len(benchmark.outputs), benchmark.case.numerics)
 
 
 def summary(benchmark: Benchmark) -> Sequence[tuple[str, str]]:
     """Return the figures as lines for people."""
     figures = benchmark.figures
+    counted = figures["instructions"]
     return (
-        ("board", f"{figures['board']}, emulated by {figures['emulator']}; {figures['toolchain']}"),
-        (
-            "accuracy",
-            "{} of {} inputs; 95 % interval {} to {}".format(
-                figures["accuracy"], figures["inputs"], *_interval(figures["accuracy_interval"])
-            ),
-        ),
+        ("board", f"{figures['board']}, {figures['board_class']}: {figures['ran_on']}"),
+        ("accuracy", _accuracy(figures)),
         (f"as {figures['numerics']}", f"{figures['mismatches']} output vectors differ"),
-        ("instructions", f"{figures['instructions']:,}, counted on the first input"),
+        ("instructions", "not counted" if counted is None else f"{counted:,}, counted on the first input"),
         ("latency", _figure(figures, "latency_ms", "ms")),
         ("energy", _figure(figures, "energy_uj", "µJ")),
     )
 
 
-def _interval(value: Json) -> tuple[float, float]:
-    assert isinstance(value, list)
-    return value[0], value[1]
+def _accuracy(figures: Mapping[str, Json]) -> str:
+    interval = figures["accuracy_interval"]
+    assert isinstance(interval, list)
+    return f"{figures['accuracy']} of {figures['inputs']} inputs; 95 % interval {interval[0]} to {interval[1]}"
 
 
 def _figure(figures: Mapping[str, Json], name: str, unit: str) -> str:

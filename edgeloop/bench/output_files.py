@@ -10,16 +10,25 @@ from typing import Final
 import numpy as np
 
 from edgeloop.bench.mlperf_tiny import Benchmark
+from edgeloop.errors import UsageError
+
+
+def require_writable(file: Path) -> None:
+    """Raise UsageError when `file` cannot be written; what it holds stays until there is something else."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.open("ab").close()
+    except OSError as error:
+        raise UsageError(f"--outputs {file}: {error.strerror}", next_step="name a file that can be written") from error
 
 
 def write_outputs(benchmark: Benchmark, file: Path) -> None:
     """Write one entry an input, in their order: JSON lines, unless the name ends in .json, .csv or .npy."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(_FORMATS.get(file.suffix, _json_lines)(benchmark))
 
 
 def _entries(benchmark: Benchmark) -> Iterator[dict[str, object]]:
-    rows = zip(benchmark.recordings.names, benchmark.recordings.labels, benchmark.outputs, strict=True)
+    rows = zip(benchmark.case.recordings.names, benchmark.case.recordings.labels, benchmark.outputs, strict=True)
     for name, label, output in rows:
         yield {"input": name, "label": int(label), "predicted": int(np.argmax(output)), "output": output.tolist()}
 
@@ -37,7 +46,7 @@ def _csv(benchmark: Benchmark) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["input", "label", "predicted", *(f"output_{i}" for i in range(benchmark.outputs.shape[1]))])
     for name, label, output in zip(
-        benchmark.recordings.names, benchmark.recordings.labels, benchmark.outputs, strict=True
+        benchmark.case.recordings.names, benchmark.case.recordings.labels, benchmark.outputs, strict=True
     ):
         writer.writerow([name, int(label), int(np.argmax(output)), *output.tolist()])
     return text.getvalue().encode()

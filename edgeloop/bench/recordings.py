@@ -46,7 +46,7 @@ def read_recordings(folder: Path, labels: Path | None, *, input_bytes: int, clas
     if not files:
         raise UsageError(f"--inputs {folder}: no .bin files", next_step="give a folder with one int8 tensor a file")
     tensors = [_tensor(file, input_bytes) for file in files]
-    known = {file.name: _label_in_name(file) for file in files} if labels is None else read_labels(labels)
+    known = {file.name: _label_in_name(file) for file in files} if labels is None else read_labels(labels, classes)
     return Recordings(
         names=tuple(file.name for file in files),
         tensors=np.stack(tensors),
@@ -54,11 +54,11 @@ def read_recordings(folder: Path, labels: Path | None, *, input_bytes: int, clas
     )
 
 
-def read_labels(file: Path) -> dict[str, int]:
+def read_labels(file: Path, classes: int) -> dict[str, int]:
     """Read ``file,classes,label`` lines. Files that are in no folder are no mistake: lists cover whole data sets.
 
     Raises:
-        UsageError: a line is no such triple, or a file is listed twice with different labels.
+        UsageError: a line is no such triple or is of another model, or a file has two labels.
     """
     found: dict[str, int] = {}
     try:
@@ -75,6 +75,10 @@ def read_labels(file: Path) -> dict[str, int]:
                 next_step="write FILE,CLASSES,LABEL in every line, such as tst_000004_On_5.bin,12,5",
             )
         name, label = cells[0], int(cells[2])
+        if int(cells[1]) != classes:
+            raise UsageError(
+                f"--labels {file}: line {number} is of {cells[1]} classes; the model tells {classes} apart"
+            )
         if found.setdefault(name, label) != label:
             raise UsageError(f"--labels {file}: line {number} says {label} of {name}, an earlier one {found[name]}")
     return found

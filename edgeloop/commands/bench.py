@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption
-from edgeloop.terminal import Terminal
+from edgeloop.terminal import Terminal, print_error
 from services.artifact_builder.firmware.compiling import Toolchain
 from shared.events.lab import Numerics
+from shared.mlperf_tiny.session import Loading
 from shared.procedures.rig import Emulator
 
 app = typer.Typer(help="Benchmark a model on a board, without a bus.", no_args_is_help=True)
@@ -54,30 +55,40 @@ def mlperf_tiny(
     boards: Annotated[
         int | None, typer.Option("--boards", help="Emulated boards at once. Default: one a processor.", min=1)
     ] = None,
+    port: Annotated[
+        str | None,
+        typer.Option("--port", help="A real board that speaks the protocol, as pyserial URL; nothing is flashed."),
+    ] = None,
+    baud: Annotated[int, typer.Option("--baud", help="Of --port.", min=300)] = 115_200,
+    loading: Annotated[
+        Loading, typer.Option("--loading", help="With --port: hex for any firmware, binary for Edgeloop's.")
+    ] = Loading.HEX,
+    window_s: Annotated[
+        float, typer.Option("--window-s", help="With --port: least seconds of each of the five windows.", min=0.01)
+    ] = 10.0,
     data: DataOption = DEFAULT_DATA,
     as_json: JsonOption = False,
 ) -> None:
-    """Compile a model, run every input on the emulated board, and say accuracy, parity, instructions, latency, energy.
+    """Run every input on an emulated board, or on that at --port: accuracy, parity, instructions, latency, energy.
 
-    Latency and energy are modelled from counted instructions; the result says so, and on which basis. Exit code 1 when
-    an output vector differs from the reference's.
+    Every latency and energy says whether it is modelled or measured, and on which basis. Exit code 1 when an output
+    vector differs from the reference's.
     """
     from edgeloop import compiling  # noqa: PLC0415 - numpy and the builder: only this command needs them
     from edgeloop.bench import mlperf_tiny as bench  # noqa: PLC0415 - as above
-    from edgeloop.bench.output_files import write_outputs  # noqa: PLC0415 - as above
+    from edgeloop.bench.output_files import require_writable, write_outputs  # noqa: PLC0415 - as above
 
     terminal = Terminal(as_json)
-    benchmark = bench.run(
-        model,
-        compiling.board_of(board),
-        inputs=inputs,
-        labels=labels,
-        numerics=numerics,
-        toolchain=toolchain,
-        emulator=emulator,
-        boards=boards,
-        data=data,
-    )
+    if outputs is not None:
+        require_writable(outputs)
+    case = bench.prepare(model, inputs=inputs, labels=labels, numerics=numerics)
+    target = compiling.board_of(board)
+    if port is None:
+        benchmark = bench.run_emulated(case, target, toolchain=toolchain, emulator=emulator, boards=boards, data=data)
+    else:
+        from edgeloop.bench.at_port import run_at_port  # noqa: PLC0415 - as above
+
+        benchmark = run_at_port(case, target, port=port, baud=baud, loading=loading, window_s=window_s)
     if outputs is not None:
         write_outputs(benchmark, outputs)
         terminal.note(f"wrote {len(benchmark.outputs)} output vectors to {outputs}")
@@ -86,4 +97,6 @@ def mlperf_tiny(
         table.add_row(name, Text(text))
     terminal.result(dict(benchmark.figures), table)
     if problem := bench.mismatch_of(benchmark):
-        raise problem
+        # Not raised: with --json stdout is one object, and that is the result.
+        print_error(problem, as_json=False)
+        raise typer.Exit(problem.exit_code)

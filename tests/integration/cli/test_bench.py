@@ -36,6 +36,10 @@ def expected() -> np.ndarray:
     return np.asarray(tflm_outputs(MODEL.read_bytes(), _tensors()))
 
 
+def _classes() -> int:
+    return read_graph(MODEL.read_bytes()).output.size
+
+
 def _tensors() -> np.ndarray:
     size = int(np.prod(read_graph(MODEL.read_bytes()).input.shape))
     return probing_inputs(size, INPUTS, seed=4)
@@ -51,7 +55,7 @@ def recordings(tmp_path: Path, expected: np.ndarray) -> Path:
         (folder / f"in_{row}.bin").write_bytes(tensor.tobytes())
         label = int(np.argmax(output)) if row else (int(np.argmax(output)) + 1) % output.size
         lines.append(f"in_{row}.bin,{output.size},{label}")
-    (tmp_path / "labels.csv").write_text("\n".join([*lines, "elsewhere.bin,2,0"]) + "\n", "utf-8")
+    (tmp_path / "labels.csv").write_text("\n".join([*lines, f"elsewhere.bin,{_classes()},0"]) + "\n", "utf-8")
     return folder
 
 
@@ -127,13 +131,18 @@ def _garbled(recordings: Path) -> None:
 
 def _twice(recordings: Path) -> None:
     with (recordings.parent / "labels.csv").open("a", encoding="utf-8") as file:
-        file.write("in_1.bin,2,99\n")
+        file.write(f"in_1.bin,{_classes()},99\n")
 
 
 def _no_such_class(recordings: Path) -> None:
     labels = recordings.parent / "labels.csv"
     rest = [line for line in labels.read_text("utf-8").splitlines() if not line.startswith("in_2.bin")]
-    labels.write_text("\n".join([*rest, "in_2.bin,2,99"]), "utf-8")
+    labels.write_text("\n".join([*rest, f"in_2.bin,{_classes()},99"]), "utf-8")
+
+
+def _of_another_model(recordings: Path) -> None:
+    with (recordings.parent / "labels.csv").open("a", encoding="utf-8") as file:
+        file.write("in_1.bin,1000,3\n")
 
 
 @pytest.mark.parametrize(
@@ -145,6 +154,7 @@ def _no_such_class(recordings: Path) -> None:
         (_garbled, "line 11 is 'in_0.bin;2;0'"),
         (_twice, "line 11 says 99 of in_1.bin"),
         (_no_such_class, "in_2.bin: --labels"),
+        (_of_another_model, "line 11 is of 1000 classes; the model tells"),
     ],
 )
 def test_bad_inputs_and_labels_are_named_before_anything_runs(recordings: Path, spoil: Any, said: str) -> None:
@@ -152,6 +162,13 @@ def test_bad_inputs_and_labels_are_named_before_anything_runs(recordings: Path, 
     done = _bench(*_usual(recordings))
     assert done.returncode == 2
     assert said in json.loads(done.stdout)["error"]
+    assert not (recordings.parent / "data").exists()
+
+
+def test_a_file_that_cannot_be_written_is_named_before_anything_runs(recordings: Path) -> None:
+    done = _bench(*_usual(recordings), "--outputs", recordings / "in_0.bin" / "outputs.jsonl")
+    assert done.returncode == 2
+    assert "--outputs" in json.loads(done.stdout)["error"]
     assert not (recordings.parent / "data").exists()
 
 
