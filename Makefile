@@ -77,6 +77,7 @@ bench: $(VENV)/.dev ## Run the benchmarks, both sides in one run
 	$(BIN)/python benchmarks/build.py
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/lab_runs.py
+	$(BIN)/python benchmarks/lab.py
 
 .PHONY: lock
 lock: $(VENV)/.dev ## Renew the hashed lock files
