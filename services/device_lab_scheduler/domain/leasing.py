@@ -59,6 +59,14 @@ def owned(lease: Lease | None, board: str, token: int) -> Lease:
     return lease
 
 
+def stop(lease: Lease) -> Lease:
+    """Return the lease of a job that has ended while the board's fence could not be told: it cannot be renewed.
+
+    The fence admits its token until its deadline, so that the board stays held until the fence was told or `is_over`.
+    """
+    return replace(lease, cap_s=lease.deadline_s)
+
+
 def is_over(lease: Lease, now_s: float, policy: Policy) -> bool:
     """Tell whether the board may be given to somebody else."""
     return now_s >= lease.deadline_s + policy.grace_s

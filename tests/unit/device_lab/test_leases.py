@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from services.device_lab_scheduler.domain.leasing import grant, is_over, owned, renew, run_out
+from services.device_lab_scheduler.domain.leasing import grant, is_over, owned, renew, run_out, stop
 from services.device_lab_scheduler.domain.scheduling import Lab, Policy, Turns, schedule
 from shared.lab import Fence, Job, JobKind, Lease, LeaseLostError, Place, StaleTokenError
 from shared.lab.requirement import ANY
@@ -69,6 +69,13 @@ def test_what_reaches_a_fence_late_opens_nothing_again() -> None:
     shut = fence.shut("a", 2)
     with pytest.raises(StaleTokenError):
         shut.shut("a", 1).admit("a", 2, 1)
+
+
+def test_a_stopped_lease_is_not_renewed_and_holds_the_board_until_it_is_over() -> None:
+    stopped = stop(a_lease())
+    assert renew(stopped, "a", 1, 9, POLICY).deadline_s == 10
+    assert not is_over(stopped, 11, POLICY)
+    assert is_over(stopped, 12, POLICY)
 
 
 class Crashes(RuleBasedStateMachine):
@@ -164,10 +171,13 @@ class Crashes(RuleBasedStateMachine):
         if lease.job not in self.ended:
             self.ended[lease.job] = 1
         for held in [held for held in self.leases.values() if held.job == lease.job]:
-            del self.leases[held.board]
             place = self.place_of[held.board]
             if self._reaches(place):
                 self.fences[place] = self.fences[place].shut(held.board, held.token)
+            if self._reaches(place) or is_over(held, self.now_s, POLICY):
+                del self.leases[held.board]
+            else:
+                self.leases[held.board] = stop(held)
 
     @precondition(lambda self: self.clients)
     @rule()
@@ -204,11 +214,10 @@ class Crashes(RuleBasedStateMachine):
     @invariant()
     def every_job_is_in_one_place(self) -> None:
         waiting = [job.id for job in self.waiting]
-        held = {lease.job for lease in self.leases.values()}
+        held = {lease.job for lease in self.leases.values()} - set(self.ended)
         assert len(waiting) == len(set(waiting))
         assert len(waiting) + len(held) + len(self.ended) == self.submitted
         assert set(waiting).isdisjoint(held | set(self.ended))
-        assert held.isdisjoint(self.ended)
 
     @invariant()
     def no_lease_outlives_its_cap(self) -> None:
@@ -226,6 +235,26 @@ class Crashes(RuleBasedStateMachine):
             self.make_a_pass()
             assert not any(self.leases.get(name) == lease for name, lease in held.items()), "orphaned"
         assert len(self.ended) == self.submitted
+
+
+def test_a_job_that_loses_one_board_while_the_bus_is_down_keeps_the_other_until_its_token_ends() -> None:
+    lab = Crashes()
+    lab.submit(2)
+    lab.make_a_pass()
+    lost, kept = lab.leases.values()
+    lab.clients[lost.board, lost.token] = False
+    lab.now_s = 8
+    lab.clients_renew_and_write()
+    lab.now_s = 13
+    lab.kill("broker")
+    lab.make_a_pass()
+    lab.start("broker")
+    assert list(lab.leases) == [kept.board]
+    lab.clients_renew_and_write()  # asserts that whoever is admitted holds the board
+    lab.now_s = 20
+    lab.make_a_pass()
+    assert not lab.leases
+    lab.every_job_is_in_one_place()
 
 
 TestCrashes = Crashes.TestCase
