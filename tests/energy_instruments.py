@@ -7,6 +7,7 @@ import select
 import threading
 import time
 import tty
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, Self
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-class SimulatedInstrument:
+class SimulatedInstrument(ABC):
     """What sits on a port: a thread that answers what it is told, until it is unplugged."""
 
     def __init__(self) -> None:
@@ -30,8 +31,9 @@ class SimulatedInstrument:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
+    @abstractmethod
     def hear(self, data: bytes) -> None:
-        raise NotImplementedError
+        """Answer what the host sent."""
 
     def send(self, data: bytes) -> None:
         left = memoryview(data)

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from edgeloop.compiling import input_files
 from edgeloop.errors import UsageError
 
 _COLUMNS: Final = 3
@@ -42,9 +43,7 @@ def read_recordings(folder: Path, labels: Path | None, *, input_bytes: int, clas
     Raises:
         UsageError: a file, or a line of `labels`, is not what it must be.
     """
-    files = sorted(folder.glob("*.bin"))
-    if not files:
-        raise UsageError(f"--inputs {folder}: no .bin files", next_step="give a folder with one int8 tensor a file")
+    files = input_files(folder)
     tensors = [_tensor(file, input_bytes) for file in files]
     known = {file.name: _label_in_name(file) for file in files} if labels is None else read_labels(labels, classes)
     return Recordings(

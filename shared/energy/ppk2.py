@@ -3,7 +3,9 @@
 Commands are an opcode and its arguments, unanswered but for the metadata: lines ``key: value`` with the calibration of
 the five ranges, and a last line ``END``. Samples come 100,000 a second as little-endian words: bits 0-13 the
 converter's value, 14-16 the range, 18-23 a counter that tells lost samples, 24-31 the digital channels.
-Source: Nordic's pc-nrfconnect-ppk and IRNAS' ppk2-api, whose formulae these are. Proven against a simulator only.
+Source: the formulae and bits 0-17 and 24-31 are those of IRNAS' ppk2-api; the counter is as we know
+Nordic's own program, which was not at hand, to read it: check it first on a real instrument. Proven against a
+simulator only.
 """
 
 import re

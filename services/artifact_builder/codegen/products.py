@@ -3,7 +3,11 @@
 from services.artifact_builder.codegen.graph import Operator, Tensor
 from services.artifact_builder.codegen.layers import Layer, Lowered
 from services.artifact_builder.codegen.movement import Region, repeated
-from services.artifact_builder.codegen.quantisation import activation_tensor, float_product_multiplier
+from services.artifact_builder.codegen.quantisation import (
+    activation_tensor,
+    float_product_multiplier,
+    require_tflm,
+)
 from shared.events.lab import Numerics
 
 _RANK = 5
@@ -12,11 +16,7 @@ _RANK = 5
 
 def lower_batch_matmul(operator: Operator, numerics: Numerics) -> Lowered:
     """Lower a product over the last two dimensions; the others broadcast."""
-    if numerics is not Numerics.TFLM:
-        raise operator.unsupported(
-            f"its kernel has the bits of {Numerics.TFLM} alone, and {numerics} is asked for",
-            f"Generate with the numerics {Numerics.TFLM}, or multiply by constant weights",
-        )
+    require_tflm(operator, numerics, "multiply by constant weights")
     output = activation_tensor(operator, operator.output)
     a, b = (activation_tensor(operator, operator.input(position)) for position in (0, 1))
     if not 2 <= min(len(a.shape), len(b.shape)) <= max(len(a.shape), len(b.shape), len(output.shape)) <= _RANK:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from services.artifact_builder.codegen.fixed_point import Multiplier, quantise_multiplier
 from services.artifact_builder.codegen.graph import ElementType, Operator, Tensor
 from services.artifact_builder.codegen.layers import Values
+from shared.events.lab import Numerics
 
 INT8_MIN, INT8_MAX = -128, 127
 
@@ -24,6 +25,15 @@ _LIMITS: Mapping[int, tuple[float, float]] = {
     _RELU_N1_TO_1: (-1.0, 1.0),
     _RELU6: (0.0, 6.0),
 }
+
+
+def require_tflm(operator: Operator, numerics: Numerics, otherwise: str = "") -> None:
+    """Refuse other numerics for a kernel that has TFLM's bits alone; `otherwise` is what else could be done."""
+    if numerics is not Numerics.TFLM:
+        raise operator.unsupported(
+            f"its kernel has the bits of {Numerics.TFLM} alone, and {numerics} is asked for",
+            f"Generate with the numerics {Numerics.TFLM}" + (f", or {otherwise}" if otherwise else ""),
+        )
 
 
 def activation_tensor(operator: Operator, tensor: Tensor) -> Tensor:

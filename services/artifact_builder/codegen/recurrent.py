@@ -19,6 +19,7 @@ from services.artifact_builder.codegen.quantisation import (
     bias_values,
     float_product_multiplier,
     folded_bias,
+    require_tflm,
     weights_tensor,
 )
 from shared.events.lab import Numerics
@@ -47,11 +48,7 @@ def sigmoid_table() -> NDArray[np.uint16]:
 
 def lower_lstm(operator: Operator, numerics: Numerics) -> Lowered:
     """Lower an LSTM over a sequence. Its states are variables, which a reset sets to their zero points."""
-    if numerics is not Numerics.TFLM:
-        raise operator.unsupported(
-            f"its kernel has the bits of {Numerics.TFLM} alone, and {numerics} is asked for",
-            f"Generate with the numerics {Numerics.TFLM}, or unroll the LSTM",
-        )
+    require_tflm(operator, numerics, "unroll the LSTM")
     operator.require_inputs(_INPUTS)
     for what, positions in _UNSUPPORTED_INPUTS.items():
         if any(operator.inputs[position] is not None for position in positions):

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from services.artifact_builder.codegen.graph import ElementType, Operator, Tensor
 from services.artifact_builder.codegen.layers import Layer, Lowered
-from services.artifact_builder.codegen.quantisation import activation_tensor
+from services.artifact_builder.codegen.quantisation import activation_tensor, require_tflm
 from shared.events.lab import Numerics
 
 _PAD_DIMENSIONS = 4
@@ -72,11 +72,7 @@ def lower_resize_nearest(operator: Operator) -> Layer:
 
 def lower_resize_bilinear(operator: Operator, numerics: Numerics) -> Lowered:
     """Lower a resize that interpolates between four pixels, with whole numbers as ResizeBilinearInteger does."""
-    if numerics is not Numerics.TFLM:
-        raise operator.unsupported(
-            f"its kernel has the bits of {Numerics.TFLM} alone; XNNPACK, which {numerics} means, weighs otherwise",
-            f"Generate with the numerics {Numerics.TFLM}, or resize to the nearest pixel",
-        )
+    require_tflm(operator, numerics, "resize to the nearest pixel")
     source, output = _images(operator)
     activation_tensor(operator, output)
     rows = _between(operator, source.shape[1], output.shape[1])

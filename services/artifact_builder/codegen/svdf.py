@@ -14,6 +14,7 @@ from services.artifact_builder.codegen.quantisation import (
     activation_tensor,
     bias_values,
     folded_bias,
+    require_tflm,
     weights_tensor,
 )
 from shared.events.lab import Numerics
@@ -25,11 +26,7 @@ _ACTIVATIONS: Final = (0, 1)
 
 def lower_svdf(operator: Operator, numerics: Numerics) -> Lowered:
     """Lower an SVDF layer. Its state is a variable, which a reset sets to its zero point."""
-    if numerics is not Numerics.TFLM:
-        raise operator.unsupported(
-            f"its kernel has the bits of {Numerics.TFLM} alone, and {numerics} is asked for",
-            f"Generate with the numerics {Numerics.TFLM}",
-        )
+    require_tflm(operator, numerics)
     operator.require_inputs(_INPUTS)
     source, output = activation_tensor(operator, operator.input(0)), activation_tensor(operator, operator.output)
     features, times, state = operator.input(1), operator.input(2), operator.input(4)

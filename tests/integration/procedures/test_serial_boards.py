@@ -28,7 +28,7 @@ from shared.events import digest_of
 from shared.inference.tflm import tflm_outputs
 from shared.mlperf_tiny import DutError, Trouble
 from shared.mlperf_tiny.serial_line import SerialLine
-from shared.mlperf_tiny.session import Loading, Session
+from shared.mlperf_tiny.session import Loading, Session, hex_commands
 from shared.mlperf_tiny.windows import Window, measure, more_inferences
 from tests.support import ROOT
 
@@ -175,6 +175,14 @@ def test_a_short_window_is_followed_by_more_inferences(inferences: int, board_s:
     more = more_inferences(Window(inferences, board_s, board_s), window_s)
     assert more > inferences
     assert more / inferences * board_s >= window_s * 1.04
+
+
+@given(st.binary(max_size=500))
+def test_inputs_are_sent_in_commands_of_eighty_characters(raw: bytes) -> None:
+    commands = list(hex_commands(raw))
+    assert all(len(command) <= 80 for command in commands)
+    digits = b"".join(command.removeprefix(b"db ").removesuffix(b"%") for command in commands)
+    assert bytes.fromhex(digits.decode()) == raw
 
 
 class DropsOne:
