@@ -68,25 +68,15 @@ def model_bytes(file: Path) -> bytes:
     return file.read_bytes()
 
 
-def input_files(folder: Path) -> list[Path]:
-    """Return a folder's ``*.bin`` in the order of their names.
-
-    Raises:
-        UsageError: there are none.
-    """
-    files = sorted(folder.glob("*.bin"))
-    if not files:
-        raise UsageError(f"--inputs {folder}: no .bin files", next_step="give a folder with one int8 tensor a file")
-    return files
-
-
 def recorded_inputs(folder: Path) -> npt.NDArray[np.int8]:
     """Return the input tensors in a folder: one file of int8 values each, ``*.bin``, in the order of their names.
 
     Raises:
         UsageError: there are none, or they differ in size.
     """
-    files = input_files(folder)
+    files = sorted(folder.glob("*.bin"))
+    if not files:
+        raise UsageError(f"--inputs {folder}: no .bin files", next_step="give a folder with one int8 tensor a file")
     tensors = [file.read_bytes() for file in files]
     for file, tensor in zip(files, tensors, strict=True):
         if len(tensor) != len(tensors[0]):

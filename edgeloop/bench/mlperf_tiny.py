@@ -74,8 +74,8 @@ def prepare(model: Path, *, inputs: Path, labels: Path | None, numerics: Numeric
 
     Args:
         model: a full-int8 .tflite with one input and one output.
-        inputs: folder of int8 tensors, ``*.bin``.
-        labels: their classes; None: as their names say.
+        inputs: int8 tensors, as `read_inputs` takes them.
+        labels: their classes, as `labels_of` takes them.
         numerics: whose bits are right.
 
     Raises:

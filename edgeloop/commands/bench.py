@@ -28,13 +28,15 @@ def mlperf_tiny(
     board: Annotated[str, typer.Option("--board", help="An emulated board of the catalogue.")],
     inputs: Annotated[
         Path,
-        typer.Option("--inputs", help="Folder of .bin files, an int8 input tensor each.", exists=True, file_okay=False),
+        typer.Option(
+            "--inputs", help="Folder of .bin or .npy files, an int8 input tensor each, or one .npy.", exists=True
+        ),
     ],
     labels: Annotated[
         Path | None,
         typer.Option(
             "--labels",
-            help="FILE,CLASSES,LABEL lines, as MLPerf Tiny's y_labels.csv. Default: names end in _LABEL.bin.",
+            help="FILE,CLASSES,LABEL lines, as MLPerf Tiny's y_labels.csv, or .npy. Default: names end in _LABEL.bin.",
             exists=True,
             dir_okay=False,
         ),

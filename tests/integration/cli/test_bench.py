@@ -111,6 +111,14 @@ def test_labels_are_read_from_names_where_there_is_no_list(recordings: Path, exp
     assert result["accuracy"] == 1.0
 
 
+def test_inputs_and_labels_may_be_arrays(recordings: Path, expected: np.ndarray) -> None:
+    np.save(recordings.parent / "x.npy", _tensors())
+    np.save(recordings.parent / "y.npy", np.argmax(expected.reshape(INPUTS, -1), axis=1))
+    result = _result(_bench("--model", MODEL, "--board", "cortex-m4", "--inputs", recordings.parent / "x.npy",
+                            "--labels", recordings.parent / "y.npy", "--data", recordings.parent / "data"))  # fmt: skip
+    assert (result["inputs"], result["mismatches"], result["accuracy"]) == (INPUTS, 0, 1.0)
+
+
 def _no_files(recordings: Path) -> None:
     for file in recordings.iterdir():
         file.unlink()
