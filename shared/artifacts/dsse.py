@@ -59,15 +59,8 @@ def opened(envelope: bytes, trusted: Sequence[PublicKey]) -> tuple[bytes, Public
     Raises:
         EnvelopeError: it is no envelope of a statement, or no trusted key signed it; both are named.
     """
-    try:
-        read = Envelope.model_validate_json(envelope)
-        payload = base64.b64decode(read.payload, validate=True)
-        signatures = [(found.keyid, base64.b64decode(found.sig, validate=True)) for found in read.signatures]
-    except (ValidationError, binascii.Error) as error:
-        raise EnvelopeError(f"not a DSSE envelope: {error}") from error
-    if read.payloadType != STATEMENT_TYPE:
-        raise EnvelopeError(f"the envelope holds a {read.payloadType}; it must hold a {STATEMENT_TYPE}")
-    message = pre_authentication_encoding(read.payloadType, payload)
+    payload, signatures = _parts(envelope)
+    message = pre_authentication_encoding(STATEMENT_TYPE, payload)
     for key in trusted:
         if any(key.verifies(signature, message) for _, signature in signatures):
             return payload, key
@@ -77,3 +70,25 @@ def opened(envelope: bytes, trusted: Sequence[PublicKey]) -> tuple[bytes, Public
     if known.intersection(key_id for key_id, _ in signatures):
         raise EnvelopeError(f"the signature by key {named} does not fit what it should cover: one of them was altered")
     raise EnvelopeError(f"signed by key {named}; trusted are {trust}")
+
+
+def unverified(envelope: bytes) -> bytes:
+    """Return the statement, whoever signed it: for showing what is claimed, never for deciding by it.
+
+    Raises:
+        EnvelopeError: it is no envelope of a statement.
+    """
+    return _parts(envelope)[0]
+
+
+def _parts(envelope: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """Return the statement, and its signatures with the ids of their keys."""
+    try:
+        read = Envelope.model_validate_json(envelope)
+        payload = base64.b64decode(read.payload, validate=True)
+        signatures = [(found.keyid, base64.b64decode(found.sig, validate=True)) for found in read.signatures]
+    except (ValidationError, binascii.Error) as error:
+        raise EnvelopeError(f"not a DSSE envelope: {error}") from error
+    if read.payloadType != STATEMENT_TYPE:
+        raise EnvelopeError(f"the envelope holds a {read.payloadType}; it must hold a {STATEMENT_TYPE}")
+    return payload, signatures

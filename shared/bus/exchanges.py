@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 VERSION: Final = "1.0.0"
 BAD_REQUEST: Final = "400"
+TOO_LARGE: Final = "413"
 BROKEN: Final = "500"
 
 A = TypeVar("A", bound=BaseModel)
@@ -122,7 +123,17 @@ async def _answer(endpoint: Endpoint[Any], incoming: Incoming) -> None:
         log.exception("could not answer %s", incoming.subject)
         await _refuse(incoming, BROKEN, f"{incoming.subject}: {type(error).__name__}: {error}")
     else:
-        await incoming.respond(answer.model_dump_json().encode())
+        await _respond(incoming, answer.model_dump_json().encode())
+
+
+async def _respond(incoming: Incoming, answer: bytes) -> None:
+    try:
+        await incoming.respond(answer)
+    except nats.errors.MaxPayloadError:
+        said = (
+            f"{incoming.subject}: the answer has {len(answer):,} bytes, more than the bus carries. Next: ask for less"
+        )
+        await _refuse(incoming, TOO_LARGE, said)
 
 
 async def _refuse(incoming: Incoming, code: str, reason: str) -> None:

@@ -5,11 +5,13 @@ under ``edgeloop``, which its rules allow: readers ignore fields they do not kno
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shared.artifacts.dsse import EnvelopeError, enveloped, opened
+from shared.artifacts.dsse import EnvelopeError, enveloped, opened, unverified
 from shared.artifacts.keys import PublicKey
 from shared.artifacts.provenance import Subject
 from shared.events import CheckOutcome
@@ -22,6 +24,27 @@ _RESULTS: Final = {
     # The predicate has no word for a test that judged nothing: it does not pass, and `edgeloop` says why.
     JobVerdict.INFRASTRUCTURE: "WARNED",
 }
+
+
+class Signature(StrEnum):
+    """How far a result is known to be what its signer wrote."""
+
+    VERIFIED = "verified"
+    UNTRUSTED = "untrusted"
+    """Signed by a key that is not trusted, or altered afterwards."""
+    UNSIGNED = "unsigned"
+    """The lab had no key to sign with."""
+    UNCHECKED = "unchecked"
+    """Signed, and there was no key at hand to check it with."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """A result as it was found. `said`: why it is not verified."""
+
+    result: JobResult
+    signature: Signature
+    said: str = ""
 
 
 class _Part(BaseModel):
@@ -55,8 +78,29 @@ class _Statement(_Part):
 
 def signed_result(result: JobResult, *, key_id: str, sign: Callable[[bytes], bytes]) -> bytes:
     """Return the envelope, as JSON. Equal results and a deterministic signer give equal bytes."""
-    statement = _statement(result).model_dump_json(by_alias=True).encode()
-    return enveloped(statement, key_id=key_id, sign=sign)
+    return enveloped(unsigned_result(result), key_id=key_id, sign=sign)
+
+
+def unsigned_result(result: JobResult) -> bytes:
+    """Return the statement alone, as JSON: what a lab keeps that has no key."""
+    return _statement(result).model_dump_json(by_alias=True).encode()
+
+
+def read_result(document: bytes, trusted: Sequence[PublicKey]) -> ReadResult:
+    """Return what a document of `signed_result` or `unsigned_result` says, and how far to trust it.
+
+    Raises:
+        EnvelopeError: it is neither, or contradicts itself.
+    """
+    if b'"payloadType"' not in document:
+        return ReadResult(_result_in(document), Signature.UNSIGNED, "the lab had no key to sign it with")
+    if not trusted:
+        said = "no key is at hand to check it with"
+        return ReadResult(_result_in(unverified(document)), Signature.UNCHECKED, said)
+    try:
+        return ReadResult(verified_result(document, trusted)[0], Signature.VERIFIED)
+    except EnvelopeError as error:
+        return ReadResult(_result_in(unverified(document)), Signature.UNTRUSTED, str(error))
 
 
 def verified_result(envelope: bytes, trusted: Sequence[PublicKey]) -> tuple[JobResult, PublicKey]:
@@ -66,6 +110,10 @@ def verified_result(envelope: bytes, trusted: Sequence[PublicKey]) -> tuple[JobR
         EnvelopeError: no trusted key signed it, it is no job's result, or its parts contradict one another.
     """
     payload, key = opened(envelope, trusted)
+    return _result_in(payload), key
+
+
+def _result_in(payload: bytes) -> JobResult:
     try:
         statement = _Statement.model_validate_json(payload)
     except ValidationError as error:
@@ -77,7 +125,7 @@ def verified_result(envelope: bytes, trusted: Sequence[PublicKey]) -> tuple[JobR
         raise EnvelopeError(
             f"the statement contradicts itself: its summary is not what the result of job {result.job} comes to"
         )
-    return result, key
+    return result
 
 
 def _statement(result: JobResult) -> _Statement:

@@ -21,6 +21,20 @@ class Half(BaseModel):
     number: int
 
 
+class Repeat(BaseModel):
+    VERB: ClassVar[str] = "repeat"
+
+    times: int
+
+
+class Repeated(BaseModel):
+    text: str
+
+
+async def repeat(question: Repeat) -> Repeated:
+    return Repeated(text="x" * question.times)
+
+
 async def halve(question: Halve) -> Half:
     if question.number % 2:
         raise RefusedError("409", f"{question.number} is odd.\nNext: ask for an even number")
@@ -63,3 +77,11 @@ async def test_nobody_answers_once_the_block_is_left(nc: Client) -> None:
         pass
     with pytest.raises(NobodyAnsweredError, match="see that the service runs"):
         await ask(nc, ROOT, Halve(number=8), Half, timeout_s=0.5)
+
+
+async def test_an_answer_that_the_bus_cannot_carry_is_refused_and_not_silence(nc: Client) -> None:
+    async with answering(nc, "desk", ROOT, endpoint_table(Endpoint(Repeat, repeat))):
+        with pytest.raises(RefusedError, match=r"more than the bus carries.* ask for less") as refused:
+            await ask(nc, ROOT, Repeat(times=2_000_000), Repeated)
+        assert refused.value.code == "413"
+        assert await ask(nc, ROOT, Repeat(times=3), Repeated) == Repeated(text="xxx")

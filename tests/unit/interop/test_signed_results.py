@@ -11,11 +11,12 @@ from shared.artifacts.dsse import EnvelopeError
 from shared.artifacts.keys import PublicKey
 from shared.events import Check, CheckOutcome
 from shared.interop.results import JobResult, JobVerdict
-from shared.interop.signed_results import signed_result, verified_result
+from shared.interop.signed_results import Signature, read_result, signed_result, unsigned_result, verified_result
 from tests.support_interop import job_result
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(b"7" * 32)
 KEY = PublicKey(PRIVATE.public_key())
+STRANGER = PublicKey(Ed25519PrivateKey.from_private_bytes(b"8" * 32).public_key())
 
 
 def signed(result: JobResult) -> bytes:
@@ -56,9 +57,8 @@ def test_an_altered_result_is_refused() -> None:
 
 
 def test_a_stranger_s_signature_is_refused() -> None:
-    stranger = PublicKey(Ed25519PrivateKey.from_private_bytes(b"8" * 32).public_key())
     with pytest.raises(EnvelopeError, match="trusted are"):
-        verified_result(signed(job_result()), [stranger])
+        verified_result(signed(job_result()), [STRANGER])
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,30 @@ def test_a_signed_lie_is_refused(path: tuple[str, ...], value: str, said: str) -
     envelope = enveloped(json.dumps(statement).encode(), key_id=KEY.key_id, sign=PRIVATE.sign)
     with pytest.raises(EnvelopeError, match=said):
         verified_result(envelope, [KEY])
+
+
+@pytest.mark.parametrize(
+    ("trusted", "signature", "said"),
+    [
+        ([KEY], Signature.VERIFIED, ""),
+        ([], Signature.UNCHECKED, "no key is at hand"),
+        ([STRANGER], Signature.UNTRUSTED, f"signed by key {KEY.key_id}"),
+    ],
+)
+def test_a_result_is_read_whoever_signed_it_and_says_how_far_to_trust_it(
+    trusted: list[PublicKey], signature: Signature, said: str
+) -> None:
+    found = read_result(signed(job_result()), trusted)
+    assert (found.result, found.signature) == (job_result(), signature)
+    assert said in found.said
+
+
+def test_a_lab_without_a_key_says_so() -> None:
+    result = job_result(reason='{"payloadType": "no envelope"}')
+    found = read_result(unsigned_result(result), [KEY])
+    assert (found.result, found.signature) == (result, Signature.UNSIGNED)
+
+
+def test_what_is_no_result_is_refused() -> None:
+    with pytest.raises(EnvelopeError, match="no job's result"):
+        read_result(b"{}", [KEY])
