@@ -172,7 +172,7 @@ def judged(report: CheckReport, result: BuildResult) -> CheckReport:
             "digest": result.digest,
             "stages": result.stages,
             "boards": tuple(_board_report(firmware) for firmware in release.firmware),
-            "data": assess_data(release, [contents[blob.digest] for blob in (files.train, files.test)]),
+            "data": assess_data(release, {name: contents[blob.digest] for name, blob in files.named().items()}),
             "model": model,
         }
     )

@@ -1,6 +1,6 @@
 """From a release's dataset files to the answers of all checks: what the service and `edgeloop check` do alike."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from services.data_validator.domain import Evidence, judge
 from shared.events import Check, CheckOutcome
@@ -8,11 +8,16 @@ from shared.releases.datasets import DatasetError, read_dataset
 from shared.releases.release import Release
 
 
-def assess(release: Release, blobs: Sequence[bytes]) -> tuple[Check, ...]:
-    """Judge train, test and production datasets, .npz in this order. A file that cannot be read is a failed check."""
-    names = ["train", "test", *(f"production[{index}]" for index in range(len(blobs) - 2))]
+def assess(release: Release, files: Mapping[str, bytes]) -> tuple[Check, ...]:
+    """Judge a release's datasets. A file that cannot be read is a failed check.
+
+    Args:
+        release: the declaration, and which datasets there are.
+        files: the content of each, by the names of `release.datasets.named()`.
+    """
+    datasets = release.datasets
     try:
-        train, test, *production = (read_dataset(data, name=name) for name, data in zip(names, blobs, strict=True))
+        parts = {name: read_dataset(files[name], name=name) for name in datasets.named()}
     except DatasetError as error:
         unreadable = Check(
             name="dataset-format",
@@ -22,4 +27,12 @@ def assess(release: Release, blobs: Sequence[bytes]) -> tuple[Check, ...]:
             detail="correct what the prepare step writes",
         )
         return (unreadable,)
-    return judge(Evidence(release.manifest, train, test, tuple(production)))
+    return judge(
+        Evidence(
+            release.manifest,
+            train=parts["train"],
+            test=parts["test"],
+            production={name: parts[name] for name in datasets.named_production()},
+            more={file.path: parts[file.path] for file in datasets.more},
+        )
+    )

@@ -4,8 +4,8 @@ The structure comes first: content is only judged in arrays of the declared shap
 """
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -31,12 +31,18 @@ class Evidence:
     manifest: Manifest
     train: Dataset
     test: Dataset
-    production: tuple[Dataset, ...] = ()
+    production: Mapping[str, Dataset] = field(default_factory=dict)
+    """What retraining took from the field: it may be in train and test alike, by group."""
+    more: Mapping[str, Dataset] = field(default_factory=dict)
+    """The manifest's other datasets, by path."""
 
     def parts(self) -> dict[str, Dataset]:
         """Return every dataset under the name that checks use."""
-        named = {f"production[{index}]": dataset for index, dataset in enumerate(self.production)}
-        return {"train": self.train, "test": self.test, **named}
+        return {"train": self.train, "test": self.test, **self.production, **self.more}
+
+    def trained_on(self) -> dict[str, Dataset]:
+        """Return what the train step sees, where nothing of test may be."""
+        return {"train": self.train, **self.more}
 
 
 CheckFunction: TypeAlias = Callable[[Evidence], Check]
@@ -157,52 +163,51 @@ def class_balance(evidence: Evidence) -> Check:
 
 def group_leakage(evidence: Evidence) -> Check:
     """No person or device is in both train and test: a random split flatters by ten to twenty points."""
-    train, test = (set(map(str, part.group.tolist())) for part in (evidence.train, evidence.test))
-    both = sorted(train & test)
+    test = _groups(evidence.test)
+    counts = {name: len(_groups(part)) for name, part in evidence.trained_on().items()}
+    both = {name: sorted(_groups(part) & test) for name, part in evidence.trained_on().items()}
+    places = [f"group {', '.join(groups[:10])} of {name}" for name, groups in both.items() if groups]
     return Check(
         name="group-leakage",
-        outcome=outcome(not both),
-        observed=f"{len(both)} groups in both of {len(train)} in train and {len(test)} in test",
+        outcome=outcome(not places),
+        observed=f"{len(both['train'])} groups in both of {counts['train']} in train and {len(test)} in test"
+        + "".join(f", {len(both[name])} of {counts[name]} in {name}" for name in evidence.more),
         allowed="0",
-        detail=f"group {', '.join(both[:10])}: split by person or device, never by row" if both else "",
+        detail=f"{'; '.join(places)}: split by person or device, never by row" if places else "",
     )
 
 
 def duplicate_leakage(evidence: Evidence) -> Check:
     """No test window is also a training window."""
-    train, test = window_hashes(evidence.train.x), window_hashes(evidence.test.x)
-    both = np.isin(test, train)
-    rows = np.flatnonzero(both)
+    test = window_hashes(evidence.test.x)
+    both = {name: np.isin(test, window_hashes(part.x)) for name, part in evidence.trained_on().items()}
+    places = _first_test_rows(both)
     return Check(
         name="duplicate-leakage",
-        outcome=outcome(not len(rows)),
-        observed=f"{len(rows)} of {len(test)} test windows are in train, value for value",
+        outcome=outcome(not places),
+        observed=f"{_counted(both, 'are in')}, value for value",
         allowed="0",
-        detail=f"first test rows {rows[:5].tolist()}: remove them from one side" if len(rows) else "",
+        detail=f"{places}: remove them from one side" if places else "",
     )
 
 
 def overlap_leakage(evidence: Evidence) -> Check:
     """No test window overlaps a training window in time: windows are cut after the split, not before."""
-    overlapping = shared_runs(evidence.train.x, evidence.test.x)
-    share = float(overlapping.mean()) if len(overlapping) else 0.0
-    rows = np.flatnonzero(overlapping)
+    overlapping = {name: shared_runs(part.x, evidence.test.x) for name, part in evidence.trained_on().items()}
+    leaking = {name: rows for name, rows in overlapping.items() if len(rows) and rows.mean() > OVERLAP_SHARE}
     return Check(
         name="overlap-leakage",
-        outcome=outcome(share <= OVERLAP_SHARE),
-        observed=f"{len(rows)} of {len(overlapping)} test windows share consecutive samples with train",
+        outcome=outcome(not leaking),
+        observed=_counted(overlapping, "share consecutive samples with"),
         allowed=f"at most {OVERLAP_SHARE:.0%}",
-        detail=f"first test rows {rows[:5].tolist()}: split the recordings first and cut windows after"
-        if share > OVERLAP_SHARE
-        else "",
+        detail=f"{_first_test_rows(leaking)}: split the recordings first and cut windows after" if leaking else "",
     )
 
 
 def conflicting_labels(evidence: Evidence) -> Check:
     """Equal windows have equal labels."""
-    conflicts = {
-        name: duplicate_rows(part.x, part.y) for name, part in (("train", evidence.train), ("test", evidence.test))
-    }
+    judged = {"train": evidence.train, "test": evidence.test, **evidence.more}
+    conflicts = {name: duplicate_rows(part.x, part.y) for name, part in judged.items()}
     places = [f"{name} rows {rows[:5].tolist()}" for name, rows in conflicts.items() if len(rows)]
     return Check(
         name="conflicting-labels",
@@ -243,6 +248,24 @@ CONTENT: Final[tuple[CheckFunction, ...]] = (
 
 def _shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
+
+
+def _groups(part: Dataset) -> set[str]:
+    return set(map(str, part.group.tolist()))
+
+
+def _counted(found: Mapping[str, npt.NDArray[np.bool_]], how: str) -> str:
+    """Say how many test windows were found in each dataset, from one mask of test rows for each."""
+    counts = [f"{int(rows.sum())} of {len(rows)} test windows {how} {name}" for name, rows in found.items()]
+    return ", ".join(counts)
+
+
+def _first_test_rows(found: Mapping[str, npt.NDArray[np.bool_]]) -> str:
+    """Say which test rows were found in which dataset; nothing when none were."""
+    places = [
+        f"first test rows {np.flatnonzero(rows)[:5].tolist()} in {name}" for name, rows in found.items() if rows.any()
+    ]
+    return "; ".join(places)
 
 
 def _class_counts(manifest: Manifest, part: Dataset) -> dict[str, int]:

@@ -23,12 +23,11 @@ class Deps:
 
 @works_on(ArtifactBuilt, emits=(DataValidated, DataRejected))
 async def validate_data(event: Event[ArtifactBuilt], deps: Deps) -> Emissions:
-    """Judge the train, test and production datasets of the release."""
+    """Judge all datasets of the release."""
     built = event.data
     release = await load_release(deps.blobs, built.digest)
-    files = release.datasets
-    blobs = [await deps.blobs.get(blob.digest) for blob in (files.train, files.test, *files.production)]
-    checks = await asyncio.to_thread(assess, release, blobs)
+    files = {name: await deps.blobs.get(blob.digest) for name, blob in release.datasets.named().items()}
+    checks = await asyncio.to_thread(assess, release, files)
     count(checks)
     verdict = DataValidated if passes(checks) else DataRejected
     return [verdict(project=built.project, digest=built.digest, checks=checks)]

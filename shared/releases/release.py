@@ -84,6 +84,15 @@ class Datasets(_Part):
     production: tuple[Blob, ...] = ()
     more: tuple[DatasetBlob, ...] = ()
 
+    def named(self) -> dict[str, Blob]:
+        """Return every dataset by the name that reports use: a further one's is its path, which ends in .npz."""
+        further = {part.path: part.blob for part in self.more}
+        return {"train": self.train, "test": self.test, **self.named_production(), **further}
+
+    def named_production(self) -> dict[str, Blob]:
+        """Return the datasets from the field that retraining took, likewise."""
+        return {f"production[{index}]": blob for index, blob in enumerate(self.production)}
+
 
 class Firmware(_Part):
     """One board's firmware."""

@@ -1,5 +1,6 @@
 """Test data of the gesture model, and a release around it, without building anything."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.events import Blob, Trigger
+from shared.events.dataset import DatasetRole
 from shared.events.device import GoldenVector
 from shared.inference.tflm import tflm_outputs
 from shared.releases.datasets import Dataset, write_dataset
 from shared.releases.histograms import channel_histograms, quantise
 from shared.releases.manifest import Manifest
-from shared.releases.release import Datasets, Firmware, ModelFiles, Quantisation, Reference, Release
+from shared.releases.release import DatasetBlob, Datasets, Firmware, ModelFiles, Quantisation, Reference, Release
 from shared.store import BlobMissingError, Blobs
 
 FOLDER = Path(__file__).parent
@@ -89,6 +91,8 @@ def gestures_release(
     test: Dataset | None = None,
     firmware: tuple[Firmware, ...] | None = None,
     int8: bytes = INT8,
+    production: tuple[Dataset, ...] = (),
+    more: Mapping[str, Dataset] | None = None,
     **declared: Any,
 ) -> tuple[str, Release]:
     """Keep a release and everything it names in `blobs`; return its digest and the release."""
@@ -110,7 +114,15 @@ def gestures_release(
             input=quantisation("input"),
             output=quantisation("output"),
         ),
-        datasets=Datasets(train=blobs.keep(write_dataset(train)), test=blobs.keep(write_dataset(test))),
+        datasets=Datasets(
+            train=blobs.keep(write_dataset(train)),
+            test=blobs.keep(write_dataset(test)),
+            production=tuple(blobs.keep(write_dataset(part)) for part in production),
+            more=tuple(
+                DatasetBlob(path=path, role=DatasetRole.SYNTHETIC, blob=blobs.keep(write_dataset(part)))
+                for path, part in (more or {}).items()
+            ),
+        ),
         firmware=(
             Firmware(
                 board="cortex-m4",

@@ -147,7 +147,61 @@ def saturated_axis() -> Evidence:
 def broken_production() -> Evidence:
     bad = recordings(30, ("zoe",), 4)
     bad.x[3] = np.nan
-    return replace(healthy(), production=(recordings(30, ("yan",), 5), bad))
+    return replace(healthy(), production={"production[0]": recordings(30, ("yan",), 5), "production[1]": bad})
+
+
+GENERATED = "extra/generated.npz"
+
+
+def with_more(**changes: np.ndarray) -> Evidence:
+    extra = replace(recordings(40, ("gen",), 6), **changes)
+    return replace(healthy(), more={"extra/field.npz": recordings(30, ("yan",), 5), GENERATED: extra})
+
+
+def more_in_another_shape() -> Evidence:
+    return with_more(x=recordings(40, ("gen",), 6).x[:, ::2])
+
+
+def nan_in_more() -> Evidence:
+    x = recordings(40, ("gen",), 6).x
+    x[9, 0, 0] = np.nan
+    return with_more(x=x)
+
+
+def unknown_label_in_more() -> Evidence:
+    return with_more(y=np.full(40, 7, dtype=np.int64))
+
+
+def more_in_the_wrong_unit() -> Evidence:
+    return with_more(x=recordings(40, ("gen",), 6).x * np.float32(9.81))
+
+
+def person_of_test_in_more() -> Evidence:
+    return with_more(group=np.array(["eve"] * 40))
+
+
+def window_of_test_in_more() -> Evidence:
+    x = recordings(40, ("gen",), 6).x
+    x[11] = healthy().test.x[5]
+    return with_more(x=x)
+
+
+def more_overlaps_test() -> Evidence:
+    x = recordings(40, ("gen",), 6).x
+    x[:10, :20] = healthy().test.x[:10, 20:]
+    return with_more(x=x)
+
+
+def conflict_in_more() -> Evidence:
+    x = recordings(40, ("gen",), 6).x
+    x[4] = x[2]
+    return with_more(x=x)
+
+
+def dead_axis_in_more() -> Evidence:
+    x = recordings(40, ("gen",), 6).x
+    x[:10, :, 0] = 1
+    return with_more(x=x)
 
 
 FAILED, INSUFFICIENT = CheckOutcome.FAILED, CheckOutcome.INSUFFICIENT_EVIDENCE
@@ -174,6 +228,15 @@ FAILED, INSUFFICIENT = CheckOutcome.FAILED, CheckOutcome.INSUFFICIENT_EVIDENCE
         (equal_windows_of_two_classes, "conflicting-labels", FAILED, "train rows [0, 1]"),
         (dead_axis, "stuck-channels", FAILED, "train: leave"),
         (saturated_axis, "clipped-channels", FAILED, "test: leave"),
+        (more_in_another_shape, "window-shape", FAILED, f"{GENERATED}: reshape"),
+        (nan_in_more, "finite-values", FAILED, f"{GENERATED} row 9"),
+        (unknown_label_in_more, "known-labels", FAILED, "correct y"),
+        (more_in_the_wrong_unit, "value-range", FAILED, f"{GENERATED}: look for a wrong unit"),
+        (person_of_test_in_more, "group-leakage", FAILED, f"group eve of {GENERATED}"),
+        (window_of_test_in_more, "duplicate-leakage", FAILED, f"test rows [5] in {GENERATED}"),
+        (more_overlaps_test, "overlap-leakage", FAILED, f"in {GENERATED}: split the recordings first"),
+        (conflict_in_more, "conflicting-labels", FAILED, f"{GENERATED} rows [2, 4]"),
+        (dead_axis_in_more, "stuck-channels", FAILED, f"{GENERATED}: leave"),
     ],
 )
 def test_bad_data_is_named_by_its_check(
@@ -192,6 +255,19 @@ def test_healthy_data_passes_every_check() -> None:
     checks = judge(healthy())
     assert [check.name for check in checks if check.outcome is not CheckOutcome.PASSED] == []
     assert len(checks) == len(STRUCTURE) + len(CONTENT)
+
+
+def test_healthy_further_datasets_pass_and_every_answer_about_them_names_them() -> None:
+    checks = judge(with_more())
+    assert [check.name for check in checks if check.outcome is not CheckOutcome.PASSED] == []
+    about = [check.name for check in checks if GENERATED in check.observed]
+    assert about == ["window-shape", "value-range", "group-leakage", "duplicate-leakage", "overlap-leakage"]
+
+
+def test_a_further_dataset_is_not_judged_for_the_number_of_its_rows_and_classes() -> None:
+    few = recordings(3, ("gen",), 6)
+    assert passes(judge(replace(healthy(), more={GENERATED: replace(few, y=np.zeros(3, dtype=np.int64))})))
+    assert passes(judge(replace(healthy(), more={GENERATED: Dataset(few.x[:0], few.y[:0], few.group[:0])})))
 
 
 def test_content_is_not_judged_in_arrays_of_the_wrong_structure() -> None:

@@ -55,6 +55,29 @@ async def test_a_dataset_in_another_format_is_rejected_with_the_place() -> None:
     assert "test: not a readable .npz" in check.observed
 
 
+async def test_further_datasets_are_judged_by_their_names() -> None:
+    blobs = MemoryBlobs()
+    synthetic = recordings(60, 13, "eve")
+    digest, _ = gestures_release(
+        blobs, more={"made.npz": recordings(60, 14, "gen"), "extra/field.npz": synthetic}, production=(synthetic,)
+    )
+    said = await verdict(blobs, digest)
+    assert isinstance(said, DataRejected)
+    (check,) = [check for check in said.checks if check.outcome is not CheckOutcome.PASSED]
+    assert check.name == "group-leakage"
+    assert "group eve of extra/field.npz" in check.detail
+
+
+async def test_a_further_dataset_in_another_format_is_rejected_with_its_name() -> None:
+    blobs = MemoryBlobs()
+    digest, release = gestures_release(blobs, more={"made.npz": recordings(60, 14, "gen")})
+    blobs.kept[release.datasets.more[0].blob.digest] = b"not an archive"
+    said = await verdict(blobs, digest)
+    assert isinstance(said, DataRejected)
+    (check,) = said.checks
+    assert "made.npz: not a readable .npz" in check.observed
+
+
 async def test_an_empty_test_set_is_rejected_as_insufficient_evidence() -> None:
     blobs = MemoryBlobs()
     none = Dataset(np.zeros((0, 20, 3), np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64))
