@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edgeloop.commands import artifact, bench, check, data, demo, dlq, doctor, hook, init, result, run, up
+from edgeloop.commands import artifact, bench, check, data, demo, dlq, doctor, hook, init, lab, result, run, up
 from edgeloop.commands import compile as compile_command
 from edgeloop.errors import EdgeloopError, ExitCode, InfrastructureError
 from edgeloop.terminal import print_error
@@ -39,6 +39,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(artifact.app, name="artifact")
 app.add_typer(result.app, name="result")
 app.add_typer(bench.app, name="bench")
+app.add_typer(lab.app, name="lab")
 
 
 def _print_version(value: bool) -> None:

@@ -1,8 +1,10 @@
 """Compiling one model file for one board: what the command does beyond the builder's own function."""
 
+import contextlib
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +26,10 @@ from services.artifact_builder.library_compilation import compile_library
 from shared.artifacts.compilation import IMAGE_FILE, REPORT_FILE, LibraryReport
 from shared.artifacts.layout import write_layout
 from shared.artifacts.oci import LAYOUT_FILE
-from shared.boards import Board, LibraryBoard, UnknownBoardError, board_named
+from shared.boards import Board, ImageBoard, LibraryBoard, UnknownBoardError, board_named, image_boards
 from shared.emulation import EmulationError
 from shared.events.lab import Numerics
 from shared.inference import InferenceError, ReferenceUnavailableError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _AUTHOR: Final = (
     MalformedModelError,
@@ -54,6 +53,17 @@ def board_of(name: str) -> Board:
         return board_named(name)
     except UnknownBoardError as error:
         raise UsageError(f"--board: {error}") from error
+
+
+def emulated_board(board: Board) -> ImageBoard:
+    """Return a board that emulators stand for.
+
+    Raises:
+        UsageError: nothing emulates it.
+    """
+    if not isinstance(board, ImageBoard):
+        raise UsageError(f"--board {board.name}: nothing emulates it", next_step=f"take {', '.join(image_boards())}")
+    return board
 
 
 def model_bytes(file: Path) -> bytes:
@@ -118,17 +128,29 @@ def compile_file(
             toolchain=toolchain,
         )
         bench.compiler_cache.mkdir(parents=True, exist_ok=True)
-        try:
+        with explained(model):
             content = model_bytes(model)
             if isinstance(board, LibraryBoard):
                 return compile_library(
                     content, board, bench, name=model.stem, numerics=numerics, release=release, inputs=tensors
                 )
             return compile_model(content, board, bench, numerics=numerics, release=release, inputs=tensors)
-        except _AUTHOR as error:
-            raise UsageError(f"{model}: {error}") from error
-        except _MACHINE as error:
-            raise InfrastructureError(f"{model}: {error}") from error
+
+
+@contextlib.contextmanager
+def explained(model: Path) -> Iterator[None]:
+    """Turn what compiling a model raises into errors of a command.
+
+    Raises:
+        UsageError: the model, the board or the key is at fault.
+        InfrastructureError: the machine is.
+    """
+    try:
+        yield
+    except _AUTHOR as error:
+        raise UsageError(f"{model}: {error}") from error
+    except _MACHINE as error:
+        raise InfrastructureError(f"{model}: {error}") from error
 
 
 def require_replaceable(out: Path) -> None:
@@ -140,7 +162,7 @@ def require_replaceable(out: Path) -> None:
         )
 
 
-def write_files(compilation: Compilation, out: Path) -> "Sequence[str]":
+def write_files(compilation: Compilation, out: Path) -> Sequence[str]:
     """Write the artifact to `out` and return the titles of its files.
 
     An earlier compilation stays as it is until the new one is whole on the disk, and then gives way to it.

@@ -11,19 +11,16 @@ import numpy.typing as npt
 
 from edgeloop.bench.recordings import Recordings, read_recordings
 from edgeloop.bench.running import count, run_all
-from edgeloop.compiling import compile_file, differing_bits, model_bytes
-from edgeloop.errors import EdgeloopError, InfrastructureError, UsageError
-from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError
-from services.artifact_builder.codegen.graph import Graph, Tensor
-from services.artifact_builder.codegen.reader import read_graph
+from edgeloop.compiling import compile_file, differing_bits, emulated_board, model_bytes
+from edgeloop.errors import EdgeloopError
+from edgeloop.models import ends_of, reference_answers
+from services.artifact_builder.codegen.graph import Tensor
 from services.artifact_builder.firmware.compiling import Toolchain
 from shared.artifacts.compilation import IMAGE_FILE
-from shared.boards import Board, ImageBoard
+from shared.boards import Board
 from shared.boards.modelling import Figure, modelled_energy, modelled_latency
 from shared.events import digest_of
 from shared.events.lab import Numerics
-from shared.inference import InferenceError, ReferenceUnavailableError
-from shared.inference.reference import reference_outputs
 from shared.procedures import acceptance, parity
 from shared.procedures.rig import Emulator
 from shared.releases.gates import wilson_interval
@@ -83,15 +80,9 @@ def prepare(model: Path, *, inputs: Path, labels: Path | None, numerics: Numeric
         InfrastructureError: there is no reference on this machine.
     """
     tflite = model_bytes(model)
-    graph = _graph(model, tflite)
-    try:
-        taken, given = graph.input, graph.output
-    except UnsupportedModelError as error:
-        raise UsageError(f"{model}: a classifier with one input and one output is benchmarked: {error}") from error
-    recordings = read_recordings(
-        inputs, labels, input_bytes=int(np.prod(taken.shape)), classes=int(np.prod(given.shape))
-    )
-    expected = _expected(model, tflite, numerics, recordings.tensors)
+    taken, given = ends_of(model, tflite)
+    recordings = read_recordings(inputs, labels, input_bytes=taken.size, classes=given.size)
+    expected = reference_answers(model, tflite, numerics, recordings.tensors)
     return Case(model, tflite, given, recordings, expected, numerics)
 
 
@@ -112,11 +103,10 @@ def run_emulated(
         UsageError: the model or the board is at fault.
         InfrastructureError: this machine is.
     """
-    if not isinstance(board, ImageBoard):
-        raise UsageError(f"--board {board.name}: nothing emulates it", next_step="take cortex-m4, or give its --port")
+    emulated = emulated_board(board)
     compilation = compile_file(
         case.file,
-        board,
+        emulated,
         numerics=case.numerics,
         toolchain=toolchain,
         release=_RELEASE,
@@ -126,15 +116,15 @@ def run_emulated(
     )
     image = next(file.data for file in compilation.files if file.name == IMAGE_FILE)
     tensors = case.recordings.tensors
-    counted = count(image, board, emulator, tensors[0].tobytes())
-    outputs = run_all(image, board, emulator, tensors, boards=boards or os.cpu_count() or 1)
+    counted = count(image, emulated, emulator, tensors[0].tobytes())
+    outputs = run_all(image, emulated, emulator, tensors, boards=boards or os.cpu_count() or 1)
     ran: Mapping[str, Json] = {
         "board_class": "emulated",
         "ran_on": counted.emulator,
         "toolchain": compilation.report.toolchain,
         "instructions": counted.instructions,
     }
-    return judged(case, board, outputs, modelled_latency(counted.instructions, board), ran)
+    return judged(case, board, outputs, modelled_latency(counted.instructions, emulated), ran)
 
 
 def judged(case: Case, board: Board, outputs: list[bytes], latency: Figure, ran: Mapping[str, Json]) -> Benchmark:
@@ -160,22 +150,6 @@ def judged(case: Case, board: Board, outputs: list[bytes], latency: Figure, ran:
             **modelled_energy(latency, board).fields("energy_uj"),
         },
     )
-
-
-def _graph(model: Path, tflite: bytes) -> Graph:
-    try:
-        return read_graph(tflite)
-    except (MalformedModelError, UnsupportedModelError) as error:
-        raise UsageError(f"{model}: {error}") from error
-
-
-def _expected(model: Path, tflite: bytes, numerics: Numerics, tensors: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
-    try:
-        return reference_outputs(numerics, tflite, tensors)
-    except InferenceError as error:
-        raise UsageError(f"{model}: {error}") from error
-    except ReferenceUnavailableError as error:
-        raise InfrastructureError(f"{model}: {error}") from error
 
 
 def mismatch_of(benchmark: Benchmark) -> EdgeloopError | None:

@@ -10,16 +10,6 @@ from typing import Final
 import numpy as np
 
 from edgeloop.bench.mlperf_tiny import Benchmark
-from edgeloop.errors import UsageError
-
-
-def require_writable(file: Path) -> None:
-    """Raise UsageError when `file` cannot be written; what it holds stays until there is something else."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.open("ab").close()
-    except OSError as error:
-        raise UsageError(f"--outputs {file}: {error.strerror}", next_step="name a file that can be written") from error
 
 
 def write_outputs(benchmark: Benchmark, file: Path) -> None:

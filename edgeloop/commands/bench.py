@@ -9,6 +9,7 @@ from rich.text import Text
 
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption
 from edgeloop.terminal import Terminal, print_error
+from edgeloop.writing import require_writable
 from services.artifact_builder.firmware.compiling import Toolchain
 from shared.events.lab import Numerics
 from shared.mlperf_tiny.session import Loading
@@ -78,11 +79,11 @@ def mlperf_tiny(
     """
     from edgeloop import compiling  # noqa: PLC0415 - numpy and the builder: only this command needs them
     from edgeloop.bench import mlperf_tiny as bench  # noqa: PLC0415 - as above
-    from edgeloop.bench.output_files import require_writable, write_outputs  # noqa: PLC0415 - as above
+    from edgeloop.bench.output_files import write_outputs  # noqa: PLC0415 - as above
 
     terminal = Terminal(as_json)
     if outputs is not None:
-        require_writable(outputs)
+        require_writable("--outputs", outputs)
     case = bench.prepare(model, inputs=inputs, labels=labels, numerics=numerics)
     target = compiling.board_of(board)
     if port is None:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
+from edgeloop.check_view import check_table, verdict_line
 from edgeloop.errors import ExitCode
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption
 from edgeloop.terminal import Terminal
 from services.artifact_builder.firmware.compiling import Toolchain
-from shared.events import Check, CheckOutcome
 
 if TYPE_CHECKING:
     from edgeloop.checking import CheckReport
@@ -66,12 +66,13 @@ def _shown(report: "CheckReport") -> RenderableType:
     if report.boards:
         parts += [Text(), _boards(report)]
     if report.data or report.model:
-        parts += [Text(), _checks(report)]
+        named = [(f"data {found.name}", found) for found in report.data]
+        named += [(f"model {found.name}", found) for found in report.model]
+        parts += [Text(), check_table(named)]
     if report.failure:
         lines = (report.failure.reason, *(f"  {line}" for line in report.failure.last_lines))
         parts += [Text(), Text("\n".join((f"✘ {report.failure.stage}: {lines[0]}", *lines[1:])), "red")]
-    verdict = Text("✔ passed", "bold green") if report.passed else Text("✘ not passed", "bold red")
-    return Group(*parts, Text(), verdict)
+    return Group(*parts, Text(), verdict_line(report.passed))
 
 
 def _head(report: "CheckReport") -> Text:
@@ -103,19 +104,3 @@ def _boards(report: "CheckReport") -> Table:
         sizes = (f"{size:,}" for size in (board.flash_bytes, board.ram_bytes, board.arena_bytes))
         table.add_row(board.board, *sizes, counted, modelled)
     return table
-
-
-def _checks(report: "CheckReport") -> Table:
-    table = Table(Column("", no_wrap=True), Column("check", no_wrap=True), "observed", "allowed", box=None)
-    for kind, checks in (("data", report.data), ("model", report.model)):
-        for found in checks:
-            table.add_row(_mark(found), Text(f"{kind} {found.name}"), Text(found.observed), Text(found.allowed))
-            if found.detail:
-                table.add_row("", "", Text(f"next: {found.detail}", "yellow"), "")
-    return table
-
-
-def _mark(found: Check) -> Text:
-    marks = {CheckOutcome.PASSED: ("✔", "green"), CheckOutcome.FAILED: ("✘", "bold red")}
-    mark, style = marks.get(found.outcome, ("?", "yellow"))
-    return Text(mark, style)

@@ -29,6 +29,14 @@ def passes(checks: Iterable[Check]) -> bool:
     return not not_passed(checks)
 
 
+def explain(checks: Iterable[Check]) -> str:
+    """Return the checks that did not pass as one sentence each: what was found, what is allowed, what to do."""
+    return "; ".join(
+        f"{check.name}: {check.observed}, allowed {check.allowed}" + (f": {check.detail}" if check.detail else "")
+        for check in not_passed(checks)
+    )
+
+
 def wilson_interval(correct: int, rows: int) -> tuple[float, float]:
     """Return the 95 % score interval of a share (Wilson 1927): unlike the normal one it stays within 0 and 1."""
     if rows == 0:

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from services.device_lab_scheduler.domain.candidates import explain
 from shared.boards import ImageBoard, image_boards
 from shared.events import Check, CheckOutcome
 from shared.events.lab import BoardClass, BoardResult, CandidateAccepted, CandidateRefused, Numerics, Parity
 from shared.procedures import acceptance, parity, smoke
-from shared.releases.gates import outcome, passes
+from shared.releases.gates import explain, outcome, passes
 from shared.releases.manifest import Budget, Gates
 
 INSTRUCTIONS_TOLERANCE: Final = 0.001

@@ -4,13 +4,12 @@ The verdicts come in any order and possibly again. A repeated push gives the sam
 candidate a run and digest.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 
 from shared.events import Check
-from shared.releases.gates import not_passed
+from shared.releases.gates import explain
 
 
 class Validator(StrEnum):
@@ -70,14 +69,6 @@ def join(candidate: Candidate, verdict: Verdict) -> tuple[Candidate, Decision | 
     if joined.data is None or joined.model is None:
         return joined, None
     return joined, _decide((joined.data, joined.model))
-
-
-def explain(checks: Iterable[Check]) -> str:
-    """Return the checks that did not pass as one sentence each: what was found, what is allowed, what to do."""
-    return "; ".join(
-        f"{check.name}: {check.observed}, allowed {check.allowed}" + (f": {check.detail}" if check.detail else "")
-        for check in not_passed(checks)
-    )
 
 
 def _decide(verdicts: tuple[Verdict, ...]) -> Decision:

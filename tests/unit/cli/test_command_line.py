@@ -134,6 +134,7 @@ COMMANDS = [
     ["dlq", "drop"],
     ["hook", "install"],
     ["data", "add"],
+    ["lab", "test"],
 ]
 
 
