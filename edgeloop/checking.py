@@ -1,6 +1,5 @@
 """Builds and judges a working tree on this machine, without a bus: the same code that the services run."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -27,6 +26,7 @@ from services.artifact_builder.sandbox.engines import NoSandboxError
 from services.artifact_builder.source import require_harmless_folder
 from services.artifact_builder.stages import Memory, Stages
 from services.artifact_builder.tools import Tools
+from services.artifact_builder.workspace import workspace
 from services.data_validator.assessment import assess as assess_data
 from services.model_validator.assessment import assess as assess_model
 from shared.boards import ImageBoard, board_named
@@ -130,7 +130,7 @@ async def check(path: Path, bench: Bench, told: Callable[[BuildStage], None]) ->
     manifest_of(path)
     project = slug(path.name)
     commit, uncommitted = state_of(path)
-    with _workspace() as work:
+    with workspace(Path(tempfile.gettempdir()), prefix="edgeloop-check-") as work:
         checkout = work / "checkout"
         copy_working_tree(path, checkout)
         try:
@@ -258,12 +258,6 @@ def _key(bench: Bench, work: Path) -> Path:
         return key.absolute()
     generate_key(work / "signing.pem", work / "signing.pub.pem")
     return work / "signing.pem"
-
-
-@contextlib.contextmanager
-def _workspace() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="edgeloop-check-") as folder:
-        yield Path(folder)
 
 
 def default_cache() -> Path:

@@ -18,6 +18,10 @@ LFS_POINTER_BYTES: Final = 1024
 DOCUMENTATION: Final = frozenset({"doc", "docs", ".github"})
 """Folders at the top in which a pointer in place of a picture hurts no training."""
 NAMED: Final = 10
+NAME_BYTES: Final = 255
+PATH_BYTES: Final = 1024
+PATH_PARTS: Final = 100
+"""Less than any of our machines takes, and no more than programs nest calls while they walk."""
 _LINKS_FOLLOWED: Final = 40
 _PATH_CHARACTERS: Final = 200
 
@@ -83,7 +87,7 @@ def too_many_files(count: int, allowed: Allowance) -> str:
 
 def _problem(entry: Entry, links: Mapping[str, str]) -> str:
     name = shown(entry.path)
-    if reason := _bad_name(entry.path):
+    if reason := bad_name(entry.path):
         return f"{name}: the path {reason}. Next: rename it; allowed are plain relative paths"
     if entry.kind is Kind.SUBMODULE:
         return (
@@ -105,7 +109,8 @@ def _problem(entry: Entry, links: Mapping[str, str]) -> str:
     return ""
 
 
-def _bad_name(path: str) -> str:
+def bad_name(path: str) -> str:
+    """Return what is wrong with a path, as the end of a sentence; empty when nothing is."""
     parts = path.split("/")
     if path.startswith("/"):
         return "is absolute"
@@ -115,6 +120,19 @@ def _bad_name(path: str) -> str:
         return "goes into .git"
     if any(ord(character) < 32 or character == "\x7f" for character in path):
         return "has a control character"
+    return _cannot_be_everywhere(parts)
+
+
+def _cannot_be_everywhere(parts: Sequence[str]) -> str:
+    """Return why there are machines that cannot have such a path."""
+    try:
+        sizes = [len(part.encode()) for part in parts]
+    except UnicodeEncodeError:
+        return "is not UTF-8"
+    if max(sizes) > NAME_BYTES:
+        return f"has a name longer than {NAME_BYTES} bytes"
+    if sum(sizes) + len(sizes) > PATH_BYTES or len(parts) > PATH_PARTS:
+        return f"is longer than {PATH_BYTES:,} bytes, or than {PATH_PARTS} folders"
     return ""
 
 

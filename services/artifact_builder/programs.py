@@ -1,5 +1,6 @@
 """Programs that a build runs: where, what they get to see, and how it is said that one failed."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +9,8 @@ from pathlib import Path
 from typing import Final, Protocol, Self
 
 from services.artifact_builder.determinism import TENSORFLOW_ENVIRONMENT
-from services.artifact_builder.errors import InfrastructureError
+from services.artifact_builder.errors import AuthorError, InfrastructureError
+from services.artifact_builder.left_behind import open_up
 from services.artifact_builder.sandbox.engines import Engine, Program, Sandbox
 from services.artifact_builder.sandbox.processes import Ended, Ending, Limits, SupervisorError
 
@@ -84,6 +86,7 @@ class Room:
             readable: folders that it reads.
 
         Raises:
+            AuthorError: it left something that nobody but another user can read.
             InfrastructureError: the disk is full, or the program was stopped from outside.
         """
         writable = (self.output, self.home, self.scratch)
@@ -99,7 +102,18 @@ class Room:
             raise InfrastructureError(f"{cwd}: {_DISK_IS_FULL.lower()}, says {command[0]}. Next: free some")
         if ended.ending is Ending.STOPPED:
             raise InfrastructureError(f"{command[0]} was stopped from outside")
+        await self._take_over()
         return ended
+
+    async def _take_over(self) -> None:
+        """Make what the program wrote readable for us: it may have shut it, its own folder included."""
+        try:
+            await asyncio.to_thread(open_up, self.output)
+        except PermissionError as error:
+            raise AuthorError(
+                f"{Path(error.filename).relative_to(self.output)}: the program left it to another user, and it cannot "
+                "be read. Next: let it write as the user that it runs as"
+            ) from error
 
 
 def put(files: Mapping[str, bytes], folder: Path) -> Path:
@@ -117,8 +131,11 @@ def put(files: Mapping[str, bytes], folder: Path) -> Path:
 
 def inside(folder: Path, name: str) -> Path | None:
     """Return the path of what is really in `folder`: whoever wrote it may have left a link to a secret of ours."""
-    path = (folder / name).resolve()
-    return path if path.exists() and path.is_relative_to(folder.resolve()) else None
+    try:
+        path = (folder / name).resolve(strict=True)
+    except (OSError, RuntimeError):  # a link in a circle is a RuntimeError before Python 3.13
+        return None
+    return path if path.is_relative_to(folder.resolve()) else None
 
 
 def how_it_ended(ended: Ended, limits: Limits, key: str = "") -> str:
@@ -138,6 +155,8 @@ def how_it_ended(ended: Ended, limits: Limits, key: str = "") -> str:
                 f"left {ended.disk_bytes / 2**20:,.0f} MiB on the disk, and was ended; allowed are {allowed}. "
                 "Next: keep less, or let the operator raise EDGELOOP_STEP_DISK_BYTES or EDGELOOP_STEP_DISK_FILES"
             )
+        case Ending.TOO_DEEP:
+            said = "nested folders without end, and was ended. Next: write into fewer folders"
         case Ending.NOT_STARTED:
             said = f"could not be started: {ended.error}. Next: correct the command in edgeloop.yaml"
         case _:

@@ -10,7 +10,9 @@ from typing import Final
 
 from services.artifact_builder.caching.keys import NOT_IN_KEY, Files
 from services.artifact_builder.errors import AuthorError
+from services.artifact_builder.harmless import NAMED, bad_name, shown
 from services.artifact_builder.inputs.sources import Source, SourceError, read_source, unpack_saved_model
+from services.artifact_builder.left_behind import files_below
 from services.artifact_builder.programs import Room, how_it_ended, inside, put
 from services.artifact_builder.sandbox.engines import Engine
 from services.artifact_builder.trees import Tree
@@ -20,6 +22,8 @@ _LEFT: Final = "left/"
 """Before the paths of what a preparation left: training sees exactly these bytes."""
 _DATASETS: Final = "datasets/"
 """Before the names of datasets in canonical form: equal data, equal bytes."""
+MAXIMUM_LEFT_BYTES: Final = 2 * 2**30
+"""Of all files that a preparation leaves: they are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +213,19 @@ async def _run_step(script: Script, room: Room, folders: Mapping[str, Path]) -> 
 
 
 def _left_in(output: Path) -> Iterator[tuple[str, bytes]]:
-    for path in sorted(output.rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            yield path.relative_to(output).as_posix(), path.read_bytes()
+    files = {path.relative_to(output).as_posix(): path for path in sorted(files_below(output))}
+    for name in files:
+        if reason := bad_name(name):
+            raise AuthorError(f"data.prepare left {shown(name)}: the path {reason}. Next: give it another name")
+    sizes = {name: path.stat().st_size for name, path in files.items()}  # with holes a file takes less on the disk
+    if sum(sizes.values()) > MAXIMUM_LEFT_BYTES:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise AuthorError(
+            f"data.prepare left {sum(sizes.values()):,} bytes, {sizes[largest]:,} of them in {largest}; allowed are "
+            f"{MAXIMUM_LEFT_BYTES:,}, which are kept for training and tests. Next: keep less in $EDGELOOP_OUTPUT_DIR; "
+            "what only the step itself needs belongs into $TMPDIR"
+        )
+    return ((name, path.read_bytes()) for name, path in files.items())
 
 
 _REPOSITORY: Final = ("the repository has", "commit it")
@@ -223,7 +237,7 @@ def _written(output: Path, name: str, key: str, *, by_step: bool) -> Path:
     path = inside(output, name)
     if path is None or not (path.is_dir() if name.endswith("/") else path.is_file()):
         who, mend = _STEP if by_step else _REPOSITORY
-        there = ", ".join(sorted(str(file.relative_to(output)) for file in output.rglob("*") if file.is_file())[:10])
+        there = ", ".join(sorted(shown(file.relative_to(output).as_posix()) for file in files_below(output))[:NAMED])
         raise AuthorError(
             f"{key}: {who} no {name}, but {there or 'nothing'}. Next: {mend}, or correct the path in edgeloop.yaml"
         )

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from services.artifact_builder.harmless import bad_name, shown
 from services.artifact_builder.inputs.canonical import canonical_keras, zipped
+from services.artifact_builder.left_behind import below
 from shared.releases.model_formats import ModelFormat, model_format
 
 MAXIMUM_MODEL_BYTES: Final = 256 * 2**20
@@ -67,8 +69,10 @@ def unpack_saved_model(data: bytes, folder: Path) -> None:
 def _files_of(folder: Path, name: str) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     size = 0
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(below(folder)):
         relative = path.relative_to(folder).as_posix()
+        if reason := bad_name(relative):
+            raise SourceError(f"{name}{shown(relative)}: the path {reason}. Next: give it another name")
         if path.is_symlink():
             raise SourceError(f"{name}{relative} is a symbolic link; allowed are files. Next: copy it there instead")
         if path.is_file() and relative.startswith(_KEPT):

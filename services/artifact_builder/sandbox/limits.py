@@ -12,14 +12,17 @@ standard input: that ends when the builder does (`lifeline`).
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import resource
 import select
 import signal
+import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +88,7 @@ def supervise(command: list[str], order: dict[str, Any]) -> dict[str, Any]:
     child.returncode = report["exit_code"] or 0  # reaped above: the destructor need not look for it
     if report["ended"] == "exited":
         disk.count(())
-        report["ended"] = "disk" if disk.exceeds(order) else "exited"
+        report["ended"] = "too-deep" if disk.too_deep else "disk" if disk.exceeds(order) else "exited"
     if status and report["ended"] == "exited":
         report["ended"], report["error"] = began(status[0])
     report["disk_bytes"] = disk.used_bytes
@@ -142,6 +145,8 @@ def broken_limit(order: dict[str, Any], rss: int, processes: int, seconds: float
         return "processes"
     if rss > order["memory_bytes"]:
         return "memory"
+    if disk.too_deep:
+        return "too-deep"
     if disk.exceeds(order):
         return "disk"
     return "no-room" if disk.free_bytes < order["free_bytes"] else ""
@@ -154,6 +159,8 @@ class Disk:
         self.used_bytes = 0
         self.files = 0
         self.free_bytes = sys.maxsize
+        self.too_deep = False
+        """There are folders at paths that are longer than the kernel follows: what is in them cannot be counted."""
         self._folders = folders
         self._devices = {Path(folder).stat().st_dev for folder in folders}
         self._next_look = 0.0
@@ -174,15 +181,13 @@ class Disk:
         seen: set[tuple[int, int]] = set()
         waiting = list(self._folders)
         while waiting and self.files <= at_most:
+            folder = waiting.pop()
             try:
-                with os.scandir(waiting.pop()) as entries:
-                    for entry in entries:
-                        state = entry.stat(follow_symlinks=False)
-                        self._add(state, seen)
-                        if entry.is_dir(follow_symlinks=False):
-                            waiting.append(entry.path)
-            except OSError:  # gone again, or not ours to read: what is in there counts in the free space
-                continue
+                open_shut(folder)
+                with os.scandir(folder) as entries:
+                    waiting += self._add_all(entries, seen)
+            except OSError as error:  # gone again, or not ours to read: what is in there counts in the free space
+                self.too_deep = self.too_deep or error.errno == errno.ENAMETOOLONG
         for pid in family:
             for state in open_files(pid):
                 if state.st_nlink == 0 and state.st_dev in self._devices:
@@ -192,11 +197,33 @@ class Disk:
         """Return whether there is more than may be."""
         return bool(self.used_bytes > order["disk_bytes"] or self.files > order["disk_files"])
 
+    def _add_all(self, entries: "Iterator[os.DirEntry[str]]", seen: set[tuple[int, int]]) -> list[str]:
+        """Count what is in a folder; return the folders among it."""
+        folders = []
+        for entry in entries:
+            try:
+                self._add(entry.stat(follow_symlinks=False), seen)
+            except FileNotFoundError:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+        return folders
+
     def _add(self, state: os.stat_result, seen: set[tuple[int, int]]) -> None:
         if (state.st_dev, state.st_ino) not in seen:
             seen.add((state.st_dev, state.st_ino))
             self.used_bytes += state.st_blocks * BLOCK_BYTES
             self.files += 1
+
+
+def open_shut(folder: str) -> None:
+    """Give the owner back the right to look into a folder: what is in a shut one would not be counted.
+
+    Root needs no right. Anybody else can open nothing but what is theirs, should the program put a link in its place.
+    """
+    mode = os.lstat(folder).st_mode
+    if os.geteuid() != 0 and mode & 0o700 != 0o700:
+        Path(folder).chmod(stat.S_IMODE(mode) | 0o700)
 
 
 def open_files(pid: int) -> "list[os.stat_result]":

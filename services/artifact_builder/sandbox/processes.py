@@ -63,6 +63,8 @@ class Ending(StrEnum):
     MEMORY = "memory"
     PROCESSES = "processes"
     DISK = "disk"
+    TOO_DEEP = "too-deep"
+    """It nested folders until their paths were too long to count what is in them."""
     NO_ROOM = "no-room"
     """The disk is about to be full, whoever filled it."""
     NOT_STARTED = "not-started"

@@ -29,6 +29,10 @@ def link(path: str, target: str) -> Entry:
         ([Entry("/etc/passwd", Kind.FILE)], "the path is absolute"),
         ([Entry("a/.GIT/hooks/post-checkout", Kind.FILE)], "the path goes into .git"),
         ([Entry("a\x1b[2Jb", Kind.FILE)], "a\\x1b[2Jb: the path has a control character"),
+        ([Entry("data/\udcff.csv", Kind.FILE)], "data/\\udcff.csv: the path is not UTF-8"),
+        ([Entry("ü" * 128, Kind.FILE)], "the path has a name longer than 255 bytes"),
+        ([Entry("d/" * 100 + "x", Kind.FILE)], "the path is longer than 1,024 bytes, or than 100 folders"),
+        ([Entry("/".join(["n" * 200] * 6), Kind.FILE)], "the path is longer than 1,024 bytes"),
         ([Entry("train.npz", Kind.FILE, 130, is_lfs_pointer=True)], "train.npz is a Git LFS pointer, not the data"),
         ([Entry(str(n), Kind.FILE) for n in range(6)], "6 files or more; allowed are 5"),
         (
