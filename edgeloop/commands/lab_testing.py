@@ -1,8 +1,9 @@
 """``edgeloop lab test``: one of the lab's procedures on this machine's emulated boards, without a bus."""
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,9 @@ from edgeloop.writing import require_writable
 from services.artifact_builder.firmware.compiling import Toolchain
 from shared.events.lab import Numerics
 from shared.procedures.rig import Emulator
+
+if TYPE_CHECKING:
+    from edgeloop.lab.testing import Tested
 
 
 class ProcedureName(StrEnum):
@@ -84,6 +88,22 @@ def run_test(
     junit: Annotated[
         Path | None, typer.Option("--junit", help="Write the checks as JUnit XML.", dir_okay=False)
     ] = None,
+    result: Annotated[
+        Path | None, typer.Option("--result", help="Write the result, signed with the key of --data.", dir_okay=False)
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--against",
+            help="An earlier signed result: over 0.1 % more instructions fail; may be repeated.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option("--key", help="A public key that may have signed --against, PEM. Default: the key of --data."),
+    ] = None,
     numerics: Annotated[
         Numerics | None, typer.Option("--numerics", help="Of a model: whose bits it gives. Default: tflm.")
     ] = None,
@@ -98,10 +118,9 @@ def run_test(
     not pass, insufficient evidence included.
     """
     from edgeloop import compiling  # noqa: PLC0415 - numpy and the builder: a second only this command needs
-    from edgeloop.lab import from_model, from_repository, testing, view  # noqa: PLC0415 - as above
-    from edgeloop.lab.curves import write_curves  # noqa: PLC0415 - as above
+    from edgeloop.lab import from_model, from_repository, results, testing, view  # noqa: PLC0415 - as above
     from edgeloop.lab.subject import Wish, sensors_of  # noqa: PLC0415 - as above
-    from shared.interop.junit import junit_xml  # noqa: PLC0415 - as above
+    from shared.interop.history import judge_instructions  # noqa: PLC0415 - as above
     from shared.procedures import Effort  # noqa: PLC0415 - as above
 
     terminal = Terminal(as_json)
@@ -109,8 +128,10 @@ def run_test(
         raise UsageError(
             f"--curves: a {procedure} test has none", next_step="give it --procedure variability, or leave it out"
         )
-    if junit is not None:
-        require_writable("--junit", junit)
+    for option, file in (("--junit", junit), ("--result", result)):
+        if file is not None:
+            require_writable(option, file)
+    history = results.verified_results(against, key or (), data) if against else ()
     wish = Wish(
         board=compiling.board_of(board),
         procedure=procedure,
@@ -130,12 +151,29 @@ def run_test(
         found = from_model.of_model(subject, wish)
     effort = Effort(inferences=inferences, seconds=seconds, reset_every=reset_every, hop_bytes=hop, seed=seed)
     tested = testing.run(found, procedure, effort, emulator)
+    if history:
+        tested = testing.with_check(tested, judge_instructions(history, tested.result))
+        for other in results.strangers(history, tested.result):
+            terminal.note(f"--against: no accepted result of this series among those given, but {other}")
     terminal.result(view.plain(tested), view.shown(tested))
-    if curves is not None:
-        for file in write_curves(tested.report, curves):
-            terminal.note(f"wrote {file}")
-    if junit is not None:
-        junit.write_bytes(junit_xml([tested.result]))
-        terminal.note(f"wrote {junit}")
+    for file in _written(tested, curves=curves, junit=junit, result=result, data=data):
+        terminal.note(f"wrote {file}")
     if not tested.report.passed:
         raise typer.Exit(ExitCode.GATE_FAILED)
+
+
+def _written(
+    tested: "Tested", *, curves: Path | None, junit: Path | None, result: Path | None, data: Path
+) -> Iterator[Path]:
+    from edgeloop.lab.curves import write_curves  # noqa: PLC0415 - as above
+    from edgeloop.lab.results import sign  # noqa: PLC0415 - as above
+    from shared.interop.junit import junit_xml  # noqa: PLC0415 - as above
+
+    if curves is not None:
+        yield from write_curves(tested.report, curves)
+    if junit is not None:
+        junit.write_bytes(junit_xml([tested.result]))
+        yield junit
+    if result is not None:
+        result.write_bytes(sign(tested.result, data))
+        yield result

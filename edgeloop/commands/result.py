@@ -1,4 +1,4 @@
-"""``edgeloop result verify|junit``: what a lab job came to, as it was signed."""
+"""``edgeloop result verify|junit|history``: what lab jobs came to, as it was signed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from edgeloop.errors import GateFailedError, UsageError
+from edgeloop.errors import ExitCode
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption
 from edgeloop.terminal import Terminal
 
@@ -60,23 +60,47 @@ def junit(
     terminal.result({"out": str(out), "jobs": len(results)}, Text(f"{len(results)} jobs in {out}"))
 
 
-def _verified(files: Sequence[Path], keys: Sequence[Path], data: Path) -> "tuple[JobResult, ...]":
-    from edgeloop.artifacts import trusted_keys  # noqa: PLC0415 - signatures take half a second to load
-    from shared.artifacts.dsse import EnvelopeError  # noqa: PLC0415 - as above
-    from shared.interop.signed_results import verified_result  # noqa: PLC0415 - as above
+@app.command(epilog="Example: edgeloop result history results/*.json")
+def history(
+    files: FilesArgument, *, key: KeyOption = None, data: DataOption = DEFAULT_DATA, as_json: JsonOption = False
+) -> None:
+    """Show how the instructions of each series went, and hold its newest result against the one before.
 
-    trusted = trusted_keys(keys, data)
-    found = []
-    for file in files:
-        try:
-            found.append(verified_result(file.read_bytes(), trusted)[0])
-        except OSError as error:
-            raise UsageError(f"{file}: {error.strerror}", next_step="name files with signed results") from error
-        except EnvelopeError as error:
-            raise GateFailedError(
-                f"{file}: {error}", next_step="trust nothing it says; name the signer's key with --key if it is another"
-            ) from error
-    return tuple(found)
+    A series is what compares: one project, board, class of boards, numerics and toolchain. Exit code 1 if a newest
+    result takes over 0.1 % more.
+    """
+    from shared.events import CheckOutcome  # noqa: PLC0415 - only this command needs it
+    from shared.interop.history import judge_instructions, series, trends  # noqa: PLC0415 - as above
+
+    terminal = Terminal(as_json)
+    results = _verified(files, key or [], data)
+    newest = {found: members[-1] for found, members in series(results).items()}
+    judged = [(trend, judge_instructions(results, newest[trend.key])) for trend in trends(results)]
+    table = Table("series", "results", "instructions", "step", "since the first", "gate", box=None)
+    for trend, check in judged:
+        step = "" if trend.step is None else f"{trend.step:+.3%}"
+        cells = (
+            ", ".join(trend.key),
+            str(len(trend.counts)),
+            f"{trend.counts[-1]:,}",
+            step,
+            f"{trend.since_first:+.3%}",
+        )
+        table.add_row(*map(Text, (*cells, check.outcome)))
+    shown = [
+        {**trend.key._asdict(), "counts": trend.counts, "step": trend.step, "since_first": trend.since_first,
+         "gate": check.model_dump(mode="json")}
+        for trend, check in judged
+    ]  # fmt: skip
+    terminal.result(shown, table)
+    if any(check.outcome is not CheckOutcome.PASSED for _, check in judged):
+        raise typer.Exit(ExitCode.GATE_FAILED)
+
+
+def _verified(files: Sequence[Path], keys: Sequence[Path], data: Path) -> "tuple[JobResult, ...]":
+    from edgeloop.lab.results import verified_results  # noqa: PLC0415 - signatures take half a second to load
+
+    return verified_results(files, keys, data)
 
 
 def _plain(results: "Sequence[JobResult]") -> object:

@@ -1,5 +1,6 @@
 """`edgeloop lab test` as a user runs it: every procedure, verdicts as exit codes, reports, errors with a next step."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,6 +12,9 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+from edgeloop.cli import execute
+from edgeloop.lab.results import sign, verified_results
+from shared.interop.results import JobVerdict
 from shared.procedures.table import PROCEDURES
 from shared.releases.histograms import quantise
 from tests.data.gestures.release import FOLDER, quantisation, recordings
@@ -116,6 +120,33 @@ def test_a_repository_is_built_and_tested_on_its_own_test_set(data: Path, tmp_pa
     (tree / "gestures.tflite").write_bytes(MODEL.read_bytes()[:1000])
     code, found = lab_test(tree, data)
     assert (code, "no release: quantise: " in found["error"]) == (1, True)
+
+
+def test_a_signed_result_is_what_a_later_test_is_held_against(data: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "results" / "first.json", tmp_path / "second.json"
+    code, _ = lab_test(MODEL, data, "--result", first)
+    assert code == 0
+    code, found = lab_test(MODEL, data, "--against", first, "--result", second)
+    gate = found["checks"][-1]
+    assert (code, gate["name"], gate["outcome"]) == (0, "instructions-history", "passed")
+    assert "(+0.000%)" in gate["observed"]
+    assert execute(["result", "history", str(first), str(second), "--data", str(data)]) == 0
+    lighter = _with_instructions(first, data, found["instructions"] * 998 // 1000)
+    code, found = lab_test(MODEL, data, "--against", lighter, "--result", second)
+    assert (code, found["verdict"], found["checks"][-1]["outcome"]) == (1, "failed", "failed")
+    [kept] = verified_results([second], [], data)
+    assert kept.verdict is JobVerdict.FAILED
+    first.write_bytes(first.read_bytes().replace(b'"sig":"', b'"sig":"AAAA', 1))
+    code, found = lab_test(MODEL, data, "--against", first)
+    assert (code, "first.json" in found["error"]) == (1, True)
+
+
+def _with_instructions(signed: Path, data: Path, instructions: int) -> Path:
+    """Sign the same result with another count."""
+    [result] = verified_results([signed], [], data)
+    changed = signed.with_name("changed.json")
+    changed.write_bytes(sign(dataclasses.replace(result, instructions=instructions), data))
+    return changed
 
 
 @pytest.mark.parametrize(

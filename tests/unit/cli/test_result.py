@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgeloop.cli import execute
 from edgeloop.errors import ExitCode
+from edgeloop.lab.results import strangers
 from shared.artifacts.keys import PublicKey
 from shared.interop.results import JobVerdict
 from shared.interop.signed_results import signed_result
@@ -50,3 +51,26 @@ def test_a_report_for_jenkins(files: list[str], tmp_path: Path) -> None:
     assert execute(["result", "junit", *files, "--out", str(tmp_path / "report.xml")]) == ExitCode.OK
     root = ET.parse(tmp_path / "report.xml").getroot()
     assert (root.get("tests"), root.get("failures")) == ("2", "1")
+
+
+def test_a_series_whose_newest_result_takes_more_fails(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = job_result(2, instructions=1_001_001)
+    (tmp_path / "job-2.json").write_bytes(signed_result(more, key_id=KEY.key_id, sign=PRIVATE.sign))
+    assert execute(["result", "history", *files, "--json"]) == ExitCode.OK
+    [series] = json.loads(capsys.readouterr().out)
+    assert (series["counts"], series["step"], series["gate"]["outcome"]) == ([1_000_000], None, "passed")
+    assert execute(["result", "history", str(tmp_path / "job-2.json"), *files, "--json"]) == ExitCode.GATE_FAILED
+    [series] = json.loads(capsys.readouterr().out)
+    assert (series["board"], series["counts"]) == ("cortex-m4", [1_000_000, 1_001_001])
+    assert "+0.100%" in series["gate"]["observed"]
+
+
+def test_results_of_another_series_are_named() -> None:
+    candidate = job_result(3)
+    assert strangers([job_result(0)], candidate) == ()
+    assert strangers([job_result(0, toolchain="gcc 12"), job_result(1, verdict=JobVerdict.FAILED)], candidate) == (
+        "kws, cortex-m4, emulated, tflm, gcc 12: passed",
+        "kws, cortex-m4, emulated, tflm, zig 0.17: failed",
+    )
