@@ -4,8 +4,10 @@ git refuses some of this itself, late and in its own words. What comes from a fe
 special files; a folder of the author's, which `edgeloop check` looks at, may have those too.
 """
 
+import itertools
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -60,7 +62,8 @@ def problems(entries: Sequence[Entry], allowed: Allowance) -> list[str]:
     found = [*_too_much(entries, allowed)]
     links = {entry.path: entry.target for entry in entries if entry.kind is Kind.LINK}
     judged = (problem for entry in entries if (problem := _problem(entry, links)))
-    found += [problem for problem, _ in zip(judged, range(NAMED), strict=False)]
+    found += itertools.islice(judged, NAMED)
+    found += itertools.islice(_collisions(entries), NAMED)
     return found
 
 
@@ -134,6 +137,51 @@ def _cannot_be_everywhere(parts: Sequence[str]) -> str:
     if sum(sizes) + len(sizes) > PATH_BYTES or len(parts) > PATH_PARTS:
         return f"is longer than {PATH_BYTES:,} bytes, or than {PATH_PARTS} folders"
     return ""
+
+
+def _collisions(entries: Sequence[Entry]) -> Iterator[str]:
+    """Yield what a commit can hold and a folder cannot: not everywhere, or not anywhere.
+
+    In the order of their places, paths that share a folder follow each other: neighbours are all that can collide.
+    """
+    paths = sorted((_place(entry.path), entry.path.split("/")) for entry in entries)
+    for (place, one), (next_place, other) in itertools.pairwise(paths):
+        shared = _alike(place, next_place)
+        if (same := _alike(one, other)) < shared:
+            at = same + 1
+            yield _one_path("/".join(one[:at]), "/".join(other[:at]))
+        elif one == other:
+            yield f"{shown('/'.join(one))} is there twice. Next: make the commit with git"
+        elif shared == len(one):
+            name = shown("/".join(one))
+            yield f"{name} is a file, and {shown('/'.join(other))} makes it a folder. Next: make the commit with git"
+
+
+def _place(path: str) -> list[str]:
+    """Return the parts of a path as a file system compares them that ignores case and how Unicode writes a letter.
+
+    Source: Unicode Standard, D145 "canonical caseless matching"; it is what APFS does.
+    """
+    if path.isascii():
+        return path.lower().split("/")
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold()).split("/")
+
+
+def _alike(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many parts two paths begin with alike."""
+    return next(
+        (index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+
+
+def _one_path(one: str, other: str) -> str:
+    names = [shown(one), shown(other)]
+    if unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other):  # they look the same
+        names = [ascii(one)[1:-1], ascii(other)[1:-1]]
+    return (
+        f"{names[0]} and {names[1]} are one path where the file system ignores case, or how Unicode writes a letter: a "
+        "checkout there is another one. Next: rename one of them with git mv"
+    )
 
 
 def _bad_link(path: str, links: Mapping[str, str]) -> str:

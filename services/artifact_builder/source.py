@@ -1,5 +1,6 @@
 """Fetches one commit of a repository with git."""
 
+import asyncio
 import os
 import re
 import signal
@@ -92,9 +93,9 @@ async def clone(
         if fetched.ending is Ending.DISK:
             raise git.too_large(allowed)
         git.must(fetched)
-    require_harmless(await git.listing(commit, allowed), allowed)
+    await asyncio.to_thread(require_harmless, await git.listing(commit, allowed), allowed)
     git.must(await git.run("checkout", "--quiet", "--detach", commit))
-    require_harmless_folder(into, allowed)
+    await asyncio.to_thread(require_harmless_folder, into, allowed)
 
 
 def _make_empty_repository(folder: Path) -> None:

@@ -86,6 +86,23 @@ async def test_a_path_that_leads_elsewhere_never_reaches_the_disk(name: bytes, s
     assert not (tmp_path / "evil").exists()
 
 
+async def test_names_that_only_some_machines_tell_apart_are_both_named(tmp_path: Path) -> None:
+    repository, _ = committed(tmp_path, lambda _: None)
+    blob = git(repository, "hash-object", "-w", "edgeloop.yaml")
+    tree = raw_tree(repository, *(("100644", name, blob) for name in (b"Data.csv", b"data.csv")))
+    error = await refused(repository, commit_of(repository, tree))
+    assert error.reason.startswith("Data.csv and data.csv are one path")
+
+
+async def test_a_file_that_is_a_folder_as_well_never_reaches_the_disk(tmp_path: Path) -> None:
+    repository, _ = committed(tmp_path, lambda _: None)
+    blob = git(repository, "hash-object", "-w", "edgeloop.yaml")
+    inner = raw_tree(repository, ("100644", b"evil", blob))
+    tree = raw_tree(repository, ("120000", b"data", blob), ("40000", b"data", inner))
+    error = await refused(repository, commit_of(repository, tree))
+    assert error.reason.startswith("data is a file, and data/evil makes it a folder")
+
+
 async def test_a_few_kilobytes_that_unpack_to_gigabytes_are_not_unpacked(tmp_path: Path) -> None:
     repository, commit = committed(tmp_path, lambda top: (top / "zeros.bin").write_bytes(bytes(50_000_000)))
     assert "50,000,010 bytes checked out, 50,000,000 of them in zeros.bin" in (await refused(repository, commit)).reason

@@ -1,6 +1,7 @@
 import os
 import tempfile
-from pathlib import Path
+import unicodedata
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,14 @@ def link(path: str, target: str) -> Entry:
         ([Entry("/etc/passwd", Kind.FILE)], "the path is absolute"),
         ([Entry("a/.GIT/hooks/post-checkout", Kind.FILE)], "the path goes into .git"),
         ([Entry("a\x1b[2Jb", Kind.FILE)], "a\\x1b[2Jb: the path has a control character"),
+        ([Entry("Data.csv", Kind.FILE), Entry("data.csv", Kind.FILE)], "Data.csv and data.csv are one path"),
+        ([Entry("Data/a", Kind.FILE), Entry("x", Kind.FILE), Entry("data/b", Kind.FILE)], "Data and data are one path"),
+        ([Entry("DATA", Kind.FILE), Entry("data/b", Kind.FILE)], "DATA and data are one path"),
+        ([link("Data", "x"), Entry("data/b", Kind.FILE)], "Data and data are one path"),
+        ([Entry("café", Kind.FILE), Entry("cafe\u0301", Kind.FILE)], "cafe\\u0301 and caf\\xe9 are one path"),
+        ([Entry("é/1", Kind.FILE), Entry("E\u0301/2", Kind.FILE)], "é and E\u0301 are one path"),
+        ([Entry("a", Kind.FILE), Entry("a", Kind.FILE)], "a is there twice"),
+        ([Entry("a/b", Kind.FILE), Entry("a", Kind.FILE)], "a is a file, and a/b makes it a folder"),
         ([Entry("data/\udcff.csv", Kind.FILE)], "data/\\udcff.csv: the path is not UTF-8"),
         ([Entry("ü" * 128, Kind.FILE)], "the path has a name longer than 255 bytes"),
         ([Entry("d/" * 100 + "x", Kind.FILE)], "the path is longer than 1,024 bytes, or than 100 folders"),
@@ -55,6 +64,8 @@ def test_what_is_wrong_is_named_with_its_path_and_the_next_step(entries: list[En
         [link("a/b/c", "../../d")],
         [link("gone", "not/there")],
         [link("here", ".")],
+        [Entry("data/Data", Kind.FILE), Entry("data/other", Kind.FILE), Entry("dat", Kind.FILE)],
+        [Entry("a/b", Kind.FILE), Entry("a.b", Kind.FILE), Entry("a-b", Kind.FILE), Entry("a/c/d", Kind.FILE)],
         [Entry("docs/photo.png", Kind.FILE, 130, is_lfs_pointer=True)],
         [Entry(".github/x", Kind.FILE), Entry(".gitattributes", Kind.FILE), Entry("a..b/...", Kind.FILE)],
     ],
@@ -71,6 +82,25 @@ def test_of_very_many_problems_a_few_are_told() -> None:
 NAMES = st.sampled_from(["a", "b", "c"])
 TARGETS = st.lists(st.sampled_from(["a", "b", "c", "..", "."]), min_size=1, max_size=5).map("/".join)
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
+
+
+SPELLINGS = st.lists(st.sampled_from(["a", "A", "b", "é", "e\u0301", "É"]), min_size=1, max_size=3).map("/".join)
+
+
+def as_a_mac_has_it(path: str) -> str:
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
+
+
+@given(paths=st.lists(SPELLINGS, max_size=6))
+def test_what_is_allowed_is_the_same_tree_on_every_file_system(paths: list[str]) -> None:
+    places = {as_a_mac_has_it(path) for path in paths}
+    folders = {parent for path in paths for parent in map(str, PurePosixPath(path).parents) if parent != "."}
+    is_the_same = (
+        len(places) == len(paths)
+        and len({as_a_mac_has_it(folder) for folder in folders}) == len(folders)
+        and not places & {as_a_mac_has_it(folder) for folder in folders}
+    )
+    assert (problems([Entry(path, Kind.FILE) for path in paths], Allowance()) == []) == is_the_same
 
 
 @given(links=st.dictionaries(PATHS, TARGETS, max_size=5))
