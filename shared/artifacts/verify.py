@@ -10,17 +10,18 @@ from typing import Final, TypeAlias
 
 from shared.artifacts import bill, card, layout
 from shared.artifacts.evidence import Evidence, RefusedError, UnsignedError, blobs_of, require
-from shared.artifacts.images import check_image
+from shared.artifacts.images import check_elf, check_image
 from shared.artifacts.keys import PublicKey
 from shared.artifacts.oci import PREPROCESSING, TESTS, ArtifactManifest, ArtifactType, Descriptor, MediaType, blob_path
 from shared.artifacts.provenance import BUILDER_ID, BuildDefinition
 from shared.artifacts.verify_compilation import (
     check_compilation_provenance,
+    check_compiled_elf,
     check_compiled_image,
     check_files,
     check_report,
 )
-from shared.events import Check, CheckOutcome, digest_of
+from shared.events import Blob, Check, CheckOutcome, digest_of
 from shared.releases.licences import licence_problem
 
 MANIFEST_FILE: Final = "edgeloop.yaml"
@@ -94,12 +95,8 @@ def check_provenance(evidence: Evidence) -> str:
 
 def check_images(evidence: Evidence) -> str:
     """Every image has its hash, a trusted signature, and says of itself what the index says of it."""
-    layers = {layer.digest: layer for layer in evidence.manifest.layers}
     release = evidence.release
     for firmware in release.firmware:
-        layer = layers.get(firmware.image.digest)
-        if layer is None:
-            raise RefusedError(f"no layer is the image for {firmware.board}", "one layer for each image")
         said = {
             "image_hash": firmware.image_hash,
             "version": firmware.version,
@@ -107,11 +104,34 @@ def check_images(evidence: Evidence) -> str:
             "size_bytes": firmware.image.size_bytes,
             "security_counter": firmware.security_counter,
         }
-        check_image(evidence.read(layer), firmware.board, said, evidence.trusted, document="the index")
+        check_image(
+            _layer(evidence, firmware.image, f"the image for {firmware.board}"),
+            firmware.board,
+            said,
+            evidence.trusted,
+            document="the index",
+        )
     images = {layer.digest for layer in evidence.manifest.layers_of(MediaType.IMAGE)}
     unknown = images - {firmware.image.digest for firmware in release.firmware}
     require(not unknown, f"images that the index does not name: {', '.join(unknown)}", "none")
     return ", ".join(firmware.board for firmware in release.firmware) or "no board"
+
+
+def check_elves(evidence: Evidence) -> str:
+    """Every ELF file loads the signed image of its board, and nothing else."""
+    for firmware in evidence.release.firmware:
+        elf = _layer(evidence, firmware.elf, f"the ELF file for {firmware.board}")
+        image = _layer(evidence, firmware.image, f"the image for {firmware.board}")
+        check_elf(elf, image, firmware.board, name=firmware.elf.name or "its ELF file")
+    return f"{len(evidence.release.firmware)} files, each loads its image"
+
+
+def _layer(evidence: Evidence, blob: Blob, what: str) -> bytes:
+    """Return the bytes that the index names."""
+    found = next((layer for layer in evidence.manifest.layers if layer.digest == blob.digest), None)
+    if found is None:
+        raise RefusedError(f"no layer is {what}", "one layer for each")
+    return evidence.read(found)
 
 
 def check_bill(evidence: Evidence) -> str:
@@ -188,6 +208,7 @@ CHECKS: Final[_Checks] = {
     "subjects": check_subjects,
     "provenance": check_provenance,
     "images": check_images,
+    "elf": check_elves,
     "bill-of-materials": check_bill,
     "licences": check_licences,
     "model-card": check_card,
@@ -204,6 +225,7 @@ COMPILATION_CHECKS: Final[_Checks] = {
     "subjects": check_subjects,
     "provenance": check_compilation_provenance,
     "image": check_compiled_image,
+    "elf": check_compiled_elf,
     "environment": check_environment,
 }
 """What is asked of a compilation's."""

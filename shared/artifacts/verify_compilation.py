@@ -10,7 +10,7 @@ from shared.artifacts.compilation import (
     CompileReport,
 )
 from shared.artifacts.evidence import Evidence, RefusedError, require
-from shared.artifacts.images import check_image
+from shared.artifacts.images import check_elf, check_image
 from shared.artifacts.oci import MediaType
 from shared.artifacts.provenance import COMMAND_LINE_ID, CompilationDefinition
 from shared.events import digest_of
@@ -93,3 +93,14 @@ def check_compiled_image(evidence: Evidence) -> str:
     }
     check_image(data, report.board, claims, evidence.trusted, document=REPORT_FILE)
     return report.board
+
+
+def check_compiled_elf(evidence: Evidence) -> str:
+    """The ELF file loads what was signed, and nothing else."""
+    report = evidence.report
+    elves = evidence.manifest.layers_of(MediaType.ELF)
+    if not isinstance(report, CompileReport):
+        require(not elves, f"{elves and elves[0].title} is an ELF file", f"none: {report.board} gets a library")
+        return "no ELF file"
+    check_elf(evidence.only(MediaType.ELF), evidence.only(MediaType.IMAGE), report.board, name=ELF_FILE)
+    return f"loads {IMAGE_FILE}"

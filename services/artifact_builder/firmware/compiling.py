@@ -17,9 +17,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from services.artifact_builder.codegen import GeneratedModel
-from services.artifact_builder.firmware.elf import flash_image, memory_sections
 from services.artifact_builder.firmware.signing import HEADER_BYTES, TRAILER_BYTES
 from shared.boards import Core, ImageBoard
+from shared.emulation.elf import flash_image, memory_sections
 
 _LINES_SHOWN = 20
 _TIMEOUT_S = 300.0
@@ -188,7 +188,7 @@ def compile_firmware(
             _raise_overflow(output, board)
             raise _refused(command, output)
     elf = (workdir / "firmware.elf").read_bytes()
-    binary = flash_image(elf, _code_address(board))
+    binary = flash_image(elf, _code_address(board), _code_bytes(board))
     sections = memory_sections(elf)
     return CompiledFirmware(
         binary=binary,

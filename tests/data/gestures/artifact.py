@@ -18,6 +18,7 @@ from shared.events.device import GoldenVector
 from shared.releases.datasets import write_dataset
 from shared.releases.model_formats import ModelFormat
 from shared.releases.release import Conversion, Firmware, Parity, Quantisation, Recipe, Reference
+from tests.data.elf import elf_behind
 from tests.data.gestures.release import FLOAT32, INT8, manifest, recordings
 
 MANIFEST_FILE = b"version: 1\nname: Gestures\n"
@@ -68,10 +69,10 @@ def _firmware(name: str, signer: Signer) -> Packed:
     sources = Artifact(b"zip", MediaType.ZIP, "firmware/model-sources.zip")
     int8 = Artifact(INT8, MediaType.TFLITE, "model/model-int8.tflite")
     version = firmware_version("1.2.3", int8.blob.digest)
-    binary = bytes(range(256)) * 2
+    binary = name.encode().ljust(512, b"\xa5")
     signed = sign_image(binary, image_board(name), version=version, model_digest=int8.blob.digest, key=signer)
     image = Artifact(signed.data, MediaType.IMAGE, f"firmware/{name}.img")
-    elf = Artifact(b"\x7fELF" + name.encode(), MediaType.ELF, f"firmware/{name}.elf")
+    elf = Artifact(elf_behind(signed.data, name), MediaType.ELF, f"firmware/{name}.elf")
     firmware = Firmware(
         board=name,
         toolchain="none",

@@ -16,7 +16,11 @@ from services.artifact_builder.firmware.compiling import (
     Toolchain,
     compile_firmware,
 )
+from services.artifact_builder.firmware.signing import sign_image
+from shared.artifacts.evidence import RefusedError
+from shared.artifacts.images import check_elf
 from shared.boards import ImageBoard, image_board, image_boards
+from tests.data.gestures.artifact import new_signer
 
 _DIGEST = "sha256:" + "ab" * 32
 Compile = Callable[..., CompiledFirmware]
@@ -79,6 +83,23 @@ def test_model_and_kernels_have_a_section_of_their_own(
     # What is outside is the command line and start-up, which differ by the facts that `info%` tells.
     one, two = (built.flash_bytes - built.model_flash_bytes for built in (firmware, other))
     assert abs(one - two) <= 64
+
+
+@pytest.mark.parametrize("toolchain", list(Toolchain))
+def test_the_elf_loads_what_the_signed_image_holds_and_not_what_another_does(
+    toolchain: Toolchain, model: GeneratedModel, build: Compile, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if toolchain is Toolchain.GCC:
+        request.getfixturevalue("gcc")
+    signer, _ = new_signer(tmp_path / "keys")
+    built = {name: build(model, image_board(name), toolchain, name) for name in ("cortex-m4", "cortex-m33")}
+    for name, firmware in built.items():
+        board = image_board(name)
+        image = sign_image(firmware.binary, board, version="1.0.0+1", model_digest=_DIGEST, key=signer)
+        check_elf(firmware.elf, image.data, name, name="firmware.elf")
+        for other in built.keys() - {name}:
+            with pytest.raises(RefusedError, match=f"{name}: firmware.elf"):
+                check_elf(built[other].elf, image.data, name, name="firmware.elf")
 
 
 def test_firmware_holds_no_path_of_the_machine(model: GeneratedModel, build: Compile, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from shared.artifacts.verify import verify
 from shared.boards import image_board
 from shared.events import CheckOutcome, digest_of
 from shared.events.lab import Numerics
+from tests.data.elf import elf_behind, elf_of
 
 MODEL = b"model"
 VERSION = "1.2.3+7"
@@ -37,7 +38,9 @@ Failures: TypeAlias = Callable[[Claims], dict[str, str]]
 @pytest.fixture
 def truth(signer: Signer) -> Claims:
     digest = digest_of(MODEL)
-    signed = sign_image(bytes(512), image_board("cortex-m4"), version=VERSION, model_digest=digest, key=signer)
+    signed = sign_image(
+        bytes(range(256)) * 2, image_board("cortex-m4"), version=VERSION, model_digest=digest, key=signer
+    )
     report = CompileReport(
         model=digest,
         board="cortex-m4",
@@ -60,7 +63,7 @@ def truth(signer: Signer) -> Claims:
     files = (
         ArtifactFile(MODEL, MediaType.TFLITE, "model.tflite"),
         ArtifactFile(b"int main;", MediaType.C_SOURCE, "app/main.c"),
-        ArtifactFile(b"\x7fELF", MediaType.ELF, "firmware.elf"),
+        ArtifactFile(elf_behind(signed.data, "cortex-m4"), MediaType.ELF, "firmware.elf"),
         ArtifactFile(signed.data, MediaType.IMAGE, "firmware.img"),
     )
     return Claims(report, asked, files)
@@ -103,6 +106,11 @@ def test_a_report_that_says_otherwise_is_refused(
     assert said in failures(claims)[check]
 
 
+def test_a_report_of_a_board_that_nobody_knows_is_refused(truth: Claims, failures: Failures) -> None:
+    claims = replace(truth, report=truth.report.model_copy(update={"board": "toaster"}))
+    assert "no board is called 'toaster'" in failures(claims)["elf"]
+
+
 @pytest.mark.parametrize(
     ("missing", "check"),
     [("model.tflite", "report"), ("app/main.c", "kinds"), ("firmware.elf", "kinds"), ("firmware.img", "image")],
@@ -110,6 +118,35 @@ def test_a_report_that_says_otherwise_is_refused(
 def test_a_compilation_without_a_part_is_refused(truth: Claims, failures: Failures, missing: str, check: str) -> None:
     claims = replace(truth, files=tuple(file for file in truth.files if file.name != missing))
     assert check in failures(claims)
+
+
+PAYLOAD = bytes(range(256)) * 2
+VECTORS = PAYLOAD[:8]
+
+
+@pytest.mark.parametrize(
+    ("elf", "said"),
+    [
+        (elf_of([(0, VECTORS), (0x10200, PAYLOAD[:100] + b"!" + PAYLOAD[101:])]), "at 0x00010264 it loads 21, the"),
+        (elf_of([(0, VECTORS), (0x10200, PAYLOAD[:-4])]), "it loads 508 bytes from 0x00010200 on, the image has 512"),
+        (elf_of([(0, VECTORS), (0x10200, PAYLOAD + b"more")]), "beyond the 512 bytes from 0x00010200 on"),
+        (elf_of([(0, VECTORS), (0x10200, PAYLOAD), (0x8000, b"bad")]), "at 0x00008000 it loads 3 bytes that are not"),
+        (elf_of([(0, VECTORS[:4] + b"evil"), (0x10200, PAYLOAD)]), "at 0x00000000 it loads 8 bytes that are not"),
+        (elf_of([(0, VECTORS), (0x10200, PAYLOAD), (0xFFFFFFF0, b"far")]), "beyond the 512 bytes"),
+        (elf_of([(0, VECTORS)]), "it loads 0 bytes from 0x00010200 on, the image has 512"),
+        (elf_of([(0, VECTORS), (0x10200, PAYLOAD)])[:-1], "ends at byte 636 of 635"),
+        (b"\x7fELF", "not an ELF file of 32 bits"),
+        (b"", "begins with nothing"),
+    ],
+)
+def test_an_elf_of_another_firmware_is_refused_whoever_signed_it(
+    truth: Claims, failures: Failures, elf: bytes, said: str
+) -> None:
+    files = tuple(replace(file, data=elf) if file.name == "firmware.elf" else file for file in truth.files)
+    refused = failures(replace(truth, files=files))
+    assert list(refused) == ["elf"]
+    assert refused["elf"].startswith("cortex-m4: firmware.elf")
+    assert said in refused["elf"]
 
 
 def test_unsigned_bytes_behind_the_image_are_refused(truth: Claims, failures: Failures) -> None:

@@ -17,6 +17,7 @@ from shared.artifacts.keys import PublicKey
 from shared.artifacts.oci import ArtifactFile, MediaType, manifest_of
 from shared.artifacts.verify import verify
 from shared.events import CheckOutcome
+from tests.data.elf import elf_of
 from tests.data.gestures.artifact import tar
 
 Edit = Callable[[dict[str, Any]], None]
@@ -214,7 +215,31 @@ def test_unsigned_bytes_behind_an_image_are_refused(forger: Forger, trusted: tup
     assert "size_bytes of the image is" in forger.failures(trusted)["images"]
 
 
-DOCUMENTS = (CARD, BOM, "release.json", "environment/environment.json", "code/repository.tar", "firmware/cortex-m7.img")
+def test_an_elf_of_another_board_is_refused(forger: Forger, trusted: tuple[PublicKey, ...]) -> None:
+    elf = forger.files["firmware/cortex-m7.elf"]
+    forger.replace(elf.name, elf_of([(0x10200, b"other")]))
+    changed = forger.files[elf.name].blob
+    forger.edit("release.json", lambda index: index["firmware"][1].update(elf=changed.model_dump(mode="json")))
+    assert forger.failures(trusted) == {
+        "elf": "cortex-m7: firmware/cortex-m7.elf is not what the image was made of: it loads 5 bytes from 0x00010200 "
+        "on, the image has 512"
+    }
+
+
+def test_an_elf_that_is_no_layer_is_refused(forger: Forger, trusted: tuple[PublicKey, ...]) -> None:
+    del forger.files["firmware/cortex-m7.elf"]
+    assert "no layer is the ELF file for cortex-m7" in forger.failures(trusted)["elf"]
+
+
+DOCUMENTS = (
+    CARD,
+    BOM,
+    "release.json",
+    "environment/environment.json",
+    "code/repository.tar",
+    "firmware/cortex-m7.img",
+    "firmware/cortex-m7.elf",
+)
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -139,7 +139,7 @@ def test_whoever_replaces_a_file_and_corrects_every_digest_still_lacks_the_key(
     whole = manifest_of(index, forged, annotations).to_bytes()
     write_layout(tmp_path / "forged", whole, by_digest((index, *forged)).__getitem__)
     found = failures(verify_directory(tmp_path / "forged", trusted))
-    assert found.keys() == {"release-index", "subjects"}
+    assert found.keys() == {"release-index", "subjects", "elf"}
     assert "firmware/cortex-m4.elf" in found["subjects"]
 
 
