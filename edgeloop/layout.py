@@ -77,6 +77,10 @@ class Layout:
         return self.root / "gateway.yaml"
 
     @property
+    def lab_tickets(self) -> Path:
+        return self.root / "lab" / "leases.json"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

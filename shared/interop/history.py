@@ -77,12 +77,12 @@ def judge_instructions(history: Sequence[JobResult], candidate: JobResult, toler
     if before is None or before.instructions is None:
         said = f"{found}, the first with {candidate.toolchain} on {candidate.board}"
         return _check(CheckOutcome.PASSED, said, "any count begins a series")
-    change = _change(before.instructions, candidate.instructions)
+    more = change(before.instructions, candidate.instructions)
     allowed = f"{before.instructions:,} {tolerance:+.1%} (job {before.job})"
     # Compared as whole numbers, so that a count exactly at the limit does not hang on rounding.
     passed = candidate.instructions - before.instructions <= round(before.instructions * tolerance)
     outcome = CheckOutcome.PASSED if passed else CheckOutcome.FAILED
-    return _check(outcome, f"{found} ({change:+.3%})", allowed)
+    return _check(outcome, f"{found} ({more:+.3%})", allowed)
 
 
 def trends(history: Iterable[JobResult]) -> tuple[Trend, ...]:
@@ -92,11 +92,12 @@ def trends(history: Iterable[JobResult]) -> tuple[Trend, ...]:
 
 def _trend(key: SeriesKey, results: Sequence[JobResult]) -> Trend:
     counts = tuple(result.instructions for result in results if result.instructions is not None)
-    step = _change(counts[-2], counts[-1]) if len(counts) > 1 else None
-    return Trend(key, counts, step, _change(counts[0], counts[-1]))
+    step = change(counts[-2], counts[-1]) if len(counts) > 1 else None
+    return Trend(key, counts, step, change(counts[0], counts[-1]))
 
 
-def _change(before: int, after: int) -> float:
+def change(before: int, after: int) -> float:
+    """Return how many more instructions it takes, as a fraction of those before."""
     if before == after:
         return 0.0
     return (after - before) / before if before else float("inf")

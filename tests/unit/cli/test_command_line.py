@@ -21,6 +21,10 @@ STACK_COMMANDS = [
     ["dlq", "replay", "1"],
     ["dlq", "drop", "--all"],
     ["hook", "install", "."],
+    ["lab", "boards"],
+    ["lab", "history"],
+    ["lab", "lease", "list"],
+    ["lab", "reserve"],
 ]
 
 
