@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Final
 
 from shared.lab.job import JobKind
+
+_SHUT: Final = float("-inf")
+"""The deadline of a lease that was given back."""
 
 
 class LeaseLostError(RuntimeError):
@@ -51,16 +55,18 @@ class Fence:
     grants: Mapping[str, tuple[int, float]] = field(default_factory=lambda: MappingProxyType({}))
 
     def grant(self, board: str, token: int, deadline_s: float) -> "Fence":
-        """Return the fence after a grant or renewal. One that came late, after a newer one, changes nothing."""
+        """Return the fence after a grant or renewal. One that comes after a newer one or its end opens nothing."""
         known, until_s = self.grants.get(board, (0, 0.0))
-        if (token, deadline_s) <= (known, until_s):
+        if token < known or (token == known and (until_s == _SHUT or deadline_s <= until_s)):
             return self
         return replace(self, grants=MappingProxyType({**self.grants, board: (token, deadline_s)}))
 
     def shut(self, board: str, token: int) -> "Fence":
-        """Return the fence after that lease was given back: its token is good for nothing more."""
+        """Return the fence after that lease was given back: its token is good for nothing more, even granted again."""
         known, _ = self.grants.get(board, (0, 0.0))
-        return replace(self, grants=MappingProxyType({**self.grants, board: (max(known, token), float("-inf"))}))
+        if token < known:
+            return self
+        return replace(self, grants=MappingProxyType({**self.grants, board: (token, _SHUT)}))
 
     def admit(self, board: str, token: int, now_s: float) -> None:
         """Let whoever shows `token` touch the board.
@@ -68,14 +74,14 @@ class Fence:
         Raises:
             StaleTokenError: the token is not the board's newest, or its time is over.
         """
-        known, deadline_s = self.grants.get(board, (0, float("-inf")))
+        known, deadline_s = self.grants.get(board, (0, _SHUT))
         if token != known:
             raise StaleTokenError(
                 f"{board}: found token {token}, allowed is {known or 'none: nobody holds it'}. "
                 "Next: ask for a new lease; another holder may be working"
             )
         if now_s >= deadline_s:
-            late = f"{now_s - deadline_s:.1f} s ago" if deadline_s > 0 else "when it was given back"
+            late = f"{now_s - deadline_s:.1f} s ago" if deadline_s != _SHUT else "when it was given back"
             raise StaleTokenError(
                 f"{board}: the lease with token {token} ended {late}. Next: ask for a new one, and renew it in time"
             )

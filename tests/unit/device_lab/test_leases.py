@@ -69,6 +69,8 @@ def test_what_reaches_a_fence_late_opens_nothing_again() -> None:
     shut = fence.shut("a", 2)
     with pytest.raises(StaleTokenError):
         shut.shut("a", 1).admit("a", 2, 1)
+    assert shut.grant("a", 2, 99) is shut
+    assert fence.shut("a", 1) is fence
 
 
 def test_a_stopped_lease_is_not_renewed_and_holds_the_board_until_it_is_over() -> None:
