@@ -11,7 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from edgeloop.runs import Outcome, RolloutStage, Run, Stage
-from shared.events.lab import Numerics
+from shared.events.lab import BoardResult, Numerics
 
 _MARKS: Final = {
     Outcome.PENDING: ("·", "dim"),
@@ -110,6 +110,17 @@ def _lab_details(run: Run) -> Iterable[RenderableType]:
         yield Text(
             f"{board.board}: {counted}, {board.parity} with {_RUNTIMES[board.numerics]} on {board.inputs} inputs", "dim"
         )
+        if cost := cost_of(board):
+            yield Text(f"{board.board}: {cost}", "dim")
+
+
+def cost_of(board: BoardResult) -> str:
+    """Return latency and energy of an inference, each with what it is; nothing where neither is known."""
+    known = (
+        (board.latency_ms, "ms", board.latency_class),
+        (board.energy_uj, "µJ", board.energy_class),
+    )
+    return ", ".join(f"{value:.3g} {unit} {origin}" for value, unit, origin in known if value is not None and origin)
 
 
 def _rollout_details(run: Run) -> Iterable[RenderableType]:

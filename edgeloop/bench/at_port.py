@@ -9,8 +9,9 @@ from edgeloop.bench.mlperf_tiny import Benchmark, Case, Json, judged
 from edgeloop.errors import InfrastructureError, UsageError
 from services.artifact_builder.codegen.graph import Tensor
 from shared.boards import Board
-from shared.boards.modelling import Figure, Origin
+from shared.boards.modelling import Figure
 from shared.events import digest_of
+from shared.events.lab import Origin
 from shared.mlperf_tiny import DutError
 from shared.mlperf_tiny.serial_line import SerialLine
 from shared.mlperf_tiny.session import Identity, Loading, Session

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeloop.demo.playground import Score
-from edgeloop.run_view import short_digest
+from edgeloop.run_view import cost_of, short_digest
 from edgeloop.runs import Run
 from shared.events.device import DeviceReported
 
@@ -31,6 +31,10 @@ class BoardSummary(_Part):
     instructions: int
     accuracy: float
     parity: str
+    latency_ms: float | None
+    latency_class: str | None
+    energy_uj: float | None
+    energy_class: str | None
 
 
 class RunSummary(_Part):
@@ -108,6 +112,10 @@ def _run(run: Run) -> RunSummary:
                 instructions=board.instructions,
                 accuracy=round(board.accuracy, 4),
                 parity=board.parity,
+                latency_ms=board.latency_ms,
+                latency_class=board.latency_class,
+                energy_uj=board.energy_uj,
+                energy_class=board.energy_class,
             )
             for board in run.boards
         ),
@@ -119,6 +127,8 @@ def summary_tables(proof: Proof) -> RenderableType:
     return Group(
         Text("\nReleases on emulated boards", "bold"),
         _boards_table(proof.runs),
+        Text("\nAn inference at the boards' clocks", "bold"),
+        _costs_table(proof.runs),
         Text("\nDurations", "bold"),
         _stages_table(proof.runs),
         Text("\nFleet", "bold"),
@@ -143,6 +153,14 @@ def _boards_table(runs: Sequence[Run]) -> Table:
                 f"{board.accuracy:.3f}",
                 board.parity,
             )
+    return table
+
+
+def _costs_table(runs: Sequence[Run]) -> Table:
+    table = _table("release", "board", "latency and energy")
+    for run in runs:
+        for board in run.boards:
+            table.add_row(f"{short_digest(run.digest)[:8]} {run.trigger}", board.board, cost_of(board) or "not known")
     return table
 
 

@@ -5,9 +5,9 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from shared.boards import LibraryKind
-from shared.boards.modelling import Figure, Origin
+from shared.boards.modelling import Figure
 from shared.events import Digest
-from shared.events.lab import Numerics
+from shared.events.lab import Numerics, Origin
 
 REPORT_FILE: Final = "report.json"
 MODEL_FILE: Final = "model.tflite"

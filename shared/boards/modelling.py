@@ -5,16 +5,9 @@ from what, and how far it may be off. A measured figure is never mixed with a mo
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from shared.boards import Board, ImageBoard
-
-
-class Origin(StrEnum):
-    """How a figure came to be."""
-
-    MEASURED = "measured"
-    MODELLED = "modelled"
+from shared.events.lab import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +19,15 @@ class Figure:
     origin: Origin
     basis: str
 
+    @property
+    def rounded(self) -> float | None:
+        """The number with six digits: no figure here has more that mean something."""
+        return None if self.value is None else float(f"{self.value:.6g}")
+
     def fields(self, name: str) -> dict[str, float | str | None]:
         """Return the figure as members of a JSON object: the number under `name`, and beside it what it is."""
         return {
-            name: None if self.value is None else float(f"{self.value:.6g}"),
+            name: self.rounded,
             f"{name}_class": self.origin.value,
             f"{name}_basis": self.basis,
         }

@@ -31,6 +31,13 @@ class Numerics(StrEnum):
     LITERT = "litert"
 
 
+class Origin(StrEnum):
+    """How a figure came to be."""
+
+    MEASURED = "measured"
+    MODELLED = "modelled"
+
+
 class BoardResult(BaseModel):
     """What one board measured of one release."""
 
@@ -49,6 +56,12 @@ class BoardResult(BaseModel):
     parity: Parity
     numerics: Numerics
     seconds: float
+    latency_ms: float | None = Field(default=None, description="Of one inference at the board's clock")
+    latency_class: Origin | None = Field(default=None, description="How the latency came to be")
+    latency_basis: str = Field(default="", description="From what, and how far it may be off; or why there is none")
+    energy_uj: float | None = Field(default=None, description="Of one inference")
+    energy_class: Origin | None = Field(default=None, description="How the energy came to be")
+    energy_basis: str = Field(default="", description="From what, and how far it may be off; or why there is none")
 
 
 class RunStaging(Command):

@@ -33,7 +33,8 @@ def test_the_demo_closes_the_loop(tmp_path: Path) -> None:
         for board in run["boards"]:
             assert board["parity"] == "bit-exact"
             assert board["accuracy"] > 0.7
-            assert min(board["flash_bytes"], board["ram_bytes"], board["instructions"]) > 0
+            assert min(board["flash_bytes"], board["ram_bytes"], board["instructions"], board["latency_ms"]) > 0
+            assert board["latency_class"] == "modelled"
 
     assert len({device["device"] for device in found["fleet"]}) == len(found["fleet"]) == BOARDS
     assert {device["digest"] for device in found["fleet"]} == {second["digest"]}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.boards import ImageBoard, image_boards
+from shared.boards.modelling import modelled_energy, modelled_latency
 from shared.events import Check, CheckOutcome
 from shared.events.lab import BoardClass, BoardResult, CandidateAccepted, CandidateRefused, Numerics, Parity
 from shared.procedures import acceptance, parity, smoke
@@ -122,7 +123,9 @@ def _nothing_ran() -> Check:
 
 
 def measured(run: BoardRun, expected: Expectation) -> BoardResult:
-    """Return what a completed run measured, as the event says it."""
+    """Return what a completed run measured, as the event says it. Latency and energy are modelled from its count."""
+    latency = modelled_latency(run.instructions, expected.board)
+    energy = modelled_energy(latency, expected.board)
     return BoardResult(
         board=run.board,
         board_class=BoardClass.EMULATED,
@@ -137,6 +140,12 @@ def measured(run: BoardRun, expected: Expectation) -> BoardResult:
         parity=Parity.DIFFERS if run.mismatches else Parity.BIT_EXACT,
         numerics=expected.numerics,
         seconds=round(run.seconds, 3),
+        latency_ms=latency.rounded,
+        latency_class=latency.origin,
+        latency_basis=latency.basis,
+        energy_uj=energy.rounded,
+        energy_class=energy.origin,
+        energy_basis=energy.basis,
     )
 
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.boards import ImageBoard, board_named, image_board, image_boards
-from shared.boards.modelling import Figure, Origin, modelled_energy, modelled_latency
+from shared.boards.modelling import Figure, modelled_energy, modelled_latency
+from shared.events.lab import Origin
 
 
 def test_latency_is_instructions_times_cycles_over_the_clock() -> None:

@@ -25,7 +25,7 @@ from edgeloop.run_view import run_table, run_tree, with_reason
 from edgeloop.runs import Outcome, RolloutStage, Run, Stage
 from shared.events import Trigger, derived_id
 from shared.events.device import DeviceReported, DeviceState
-from shared.events.lab import BoardClass, BoardResult, Numerics, Parity
+from shared.events.lab import BoardClass, BoardResult, Numerics, Origin, Parity
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DIGEST = "sha256:" + "1" * 64
@@ -42,6 +42,10 @@ BOARD = BoardResult(
     parity=Parity.BIT_EXACT,
     numerics=Numerics.TFLM,
     seconds=1.0,
+    latency_ms=23.1481,
+    latency_class=Origin.MODELLED,
+    energy_uj=406.789,
+    energy_class=Origin.MODELLED,
 )
 
 
@@ -106,13 +110,18 @@ def test_the_summary_has_the_promised_shape() -> None:
             "instructions": 1234567,
             "accuracy": 0.8765,
             "parity": "bit-exact",
+            "latency_ms": 23.1481,
+            "latency_class": "modelled",
+            "energy_uj": 406.789,
+            "energy_class": "modelled",
         }
     ]
 
 
 def test_the_tables_say_what_ran_where() -> None:
     text = printed(summary_tables(proof_of(90, 30, 85)))
-    for expected in ("cortex-m4", "40.0 KiB", "1,234,567", "bit-exact", "0.900 before the drift", "12.3 s"):
+    cost = "23.1 ms modelled, 407 µJ modelled"
+    for expected in ("cortex-m4", "40.0 KiB", "1,234,567", "bit-exact", cost, "0.900 before the drift", "12.3 s"):
         assert expected in text
 
 
@@ -130,6 +139,15 @@ def test_a_tree_shows_stages_boards_and_devices() -> None:
     text = printed(run_tree(run_of(Trigger.PUSH), NOW))
     for expected in ("push acme-gait", "abababab", "build  12.3 s", "1,234,567 instructions", "1/2 verified, 1 failed"):
         assert expected in text
+
+
+def test_a_tree_says_what_an_inference_takes_and_that_it_is_modelled() -> None:
+    run = run_of(Trigger.PUSH)
+    assert "cortex-m4: 23.1 ms modelled, 407 µJ modelled" in printed(run_tree(run, NOW))
+    board = run.boards[0].model_copy(update={"energy_uj": None})
+    assert "23.1 ms modelled\n" in printed(run_tree(run.model_copy(update={"boards": (board,)}), NOW))
+    earlier = board.model_copy(update={"latency_ms": None, "latency_class": None})
+    assert "modelled" not in printed(run_tree(run.model_copy(update={"boards": (earlier,)}), NOW))
 
 
 def test_a_tree_says_what_kept_the_repositorys_code_apart() -> None:

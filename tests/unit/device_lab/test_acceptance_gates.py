@@ -13,7 +13,7 @@ from services.device_lab_scheduler.domain.acceptance import (
 )
 from shared.boards import image_board
 from shared.events import CheckOutcome
-from shared.events.lab import CandidateAccepted, CandidateRefused, Numerics, Parity
+from shared.events.lab import CandidateAccepted, CandidateRefused, Numerics, Origin, Parity
 from shared.procedures.parity import Mismatch
 from shared.releases.manifest import Budget, Gates
 
@@ -46,12 +46,25 @@ def outcome(run: BoardRun, expected: Expectation = EXPECTED) -> CandidateAccepte
     return judge_candidate("gait", DIGEST, [(run, expected)])
 
 
+def test_a_core_of_which_no_energy_is_published_has_none_and_says_so() -> None:
+    m0 = image_board("cortex-m0plus")
+    [board] = outcome(replace(RUN, board=m0.name), replace(EXPECTED, board=m0)).boards
+    assert board.energy_uj is None
+    assert "nobody has published" in board.energy_basis
+    assert board.latency_ms is not None
+
+
 def test_a_run_within_all_gates_is_accepted_with_its_measurements() -> None:
     accepted = outcome(RUN)
     assert isinstance(accepted, CandidateAccepted)
     (board,) = accepted.boards
     assert (board.flash_bytes, board.ram_bytes, board.stack_bytes) == (30_000, 9_700, 700)
     assert (board.instructions, board.accuracy, board.parity) == (1_000_000, 0.8, Parity.BIT_EXACT)
+    assert board.latency_ms == pytest.approx(1_000_000 * M4.timing.cycles_per_instruction / M4.clock_hz * 1e3)
+    assert (board.latency_class, board.energy_class) == (Origin.MODELLED, Origin.MODELLED)
+    assert board.energy_uj is not None
+    assert board.energy_uj > 0
+    assert "1,000,000 instructions" in board.latency_basis
 
 
 @pytest.mark.parametrize(
