@@ -18,7 +18,6 @@ from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption, NatsUrlOption
 from edgeloop.projects import require_project
 from edgeloop.terminal import Terminal
 from edgeloop.writing import require_writable
-from shared.events import CheckOutcome
 from shared.lab.messages import AskHistory, AskJobs, BoardView, Jobs, JobState, JobView
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def history(
     What a stranger signed, or somebody altered, is shown and counts for nothing. With --trend the exit code is 1 where
     the last result of a series takes over 0.1 % more instructions than the one before it.
     """
-    from edgeloop.lab import history_view  # noqa: PLC0415 - signatures take half a second to load
+    from edgeloop.lab import history_view, trends  # noqa: PLC0415 - signatures take half a second to load
 
     terminal = Terminal(as_json)
     if junit is not None:
@@ -134,7 +133,7 @@ def history(
     results = history_view.read_all(documents, _keys(key or [], data))
     for warning in results.warnings:
         terminal.note(warning)
-    gated = history_view.gated_trends(results.counted) if trend else None
+    gated = trends.gated_trends(results.counted) if trend else None
     if junit is not None:
         from shared.interop.junit import junit_xml  # noqa: PLC0415 - only this option needs it
 
@@ -142,9 +141,9 @@ def history(
         terminal.note(f"wrote {len(results.counted)} jobs to {junit}")
     parts: list[RenderableType] = [history_view.history_table(results) if results.read else Text("no results yet")]
     if gated:
-        parts += [Text(), history_view.trend_view(gated)]
+        parts += [Text(), trends.trend_view(gated)]
     terminal.result(history_view.as_json(results, gated), Group(*parts))
-    if any(each.gate.outcome is CheckOutcome.FAILED for each in gated or ()):
+    if trends.stopped(gated or ()):
         raise typer.Exit(ExitCode.GATE_FAILED)
 
 

@@ -69,31 +69,12 @@ def history(
     A series is what compares: one project, board, class of boards, numerics and toolchain. Exit code 1 if a newest
     result takes over 0.1 % more.
     """
-    from shared.events import CheckOutcome  # noqa: PLC0415 - only this command needs it
-    from shared.interop.history import judge_instructions, series, trends  # noqa: PLC0415 - as above
+    from edgeloop.lab import trends  # noqa: PLC0415 - only this command needs it
 
     terminal = Terminal(as_json)
-    results = _verified(files, key or [], data)
-    newest = {found: members[-1] for found, members in series(results).items()}
-    judged = [(trend, judge_instructions(results, newest[trend.key])) for trend in trends(results)]
-    table = Table("series", "results", "instructions", "step", "since the first", "gate", box=None)
-    for trend, check in judged:
-        step = "" if trend.step is None else f"{trend.step:+.3%}"
-        cells = (
-            ", ".join(trend.key),
-            str(len(trend.counts)),
-            f"{trend.counts[-1]:,}",
-            step,
-            f"{trend.since_first:+.3%}",
-        )
-        table.add_row(*map(Text, (*cells, check.outcome)))
-    shown = [
-        {**trend.key._asdict(), "counts": trend.counts, "step": trend.step, "since_first": trend.since_first,
-         "gate": check.model_dump(mode="json")}
-        for trend, check in judged
-    ]  # fmt: skip
-    terminal.result(shown, table)
-    if any(check.outcome is not CheckOutcome.PASSED for _, check in judged):
+    gated = trends.gated_trends(_verified(files, key or [], data))
+    terminal.result([trends.trend_json(each) for each in gated], trends.trend_view(gated))
+    if trends.stopped(gated):
         raise typer.Exit(ExitCode.GATE_FAILED)
 
 

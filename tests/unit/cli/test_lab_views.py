@@ -10,10 +10,11 @@ from rich.console import Console, RenderableType
 
 from edgeloop.errors import ExitCode, UsageError
 from edgeloop.lab import boards_view, jobs_view
-from edgeloop.lab.history_view import gated_trends, history_table, read_all, spark, trend_view
+from edgeloop.lab.history_view import history_table, read_all
 from edgeloop.lab.keeping import LONGEST_S, SHORTEST_S, pause_s
 from edgeloop.lab.reserving import demands_of, seconds_of
 from edgeloop.lab.times import said
+from edgeloop.lab.trends import gated_trends, spark, trend_view
 from shared.interop.signed_results import unsigned_result
 from shared.lab import AttemptOutcome, Health, JobKind, VerdictKind
 from shared.lab.messages import AttemptView, HeldBoard, Jobs, JobState, JobView
