@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared.events.lab import BoardClass, Numerics
-from shared.interop.results import JobResult, JobVerdict
+from shared.interop.results import JobResult
+from shared.lab import VerdictKind
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -18,7 +19,7 @@ def job_result(day: int = 0, **changes: Any) -> JobResult:
         "digest": "sha256:" + "5a" * 32,
         "numerics": Numerics.TFLM,
         "toolchain": "zig 0.17",
-        "verdict": JobVerdict.PASSED,
+        "verdict": VerdictKind.PASSED,
         "finished": START + timedelta(days=day),
         "seconds": 12.5,
         "instructions": 1_000_000,

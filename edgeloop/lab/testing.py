@@ -13,7 +13,8 @@ from shared.emulation import EmulationError
 from shared.emulation.on_qemu import EmulatorMissingError
 from shared.events import Check, CheckOutcome
 from shared.events.lab import BoardClass
-from shared.interop.results import JobResult, JobVerdict
+from shared.interop.results import JobResult
+from shared.lab import VerdictKind
 from shared.procedures import Effort, ProcedureError, Report, Rig, Workload
 from shared.procedures.rig import Emulator, emulated_rig
 from shared.procedures.table import PROCEDURES
@@ -55,7 +56,7 @@ def run(subject: Subject, procedure: str, effort: Effort, emulator: Emulator) ->
         digest=subject.digest,
         numerics=subject.workload.numerics,
         toolchain=subject.built.toolchain,
-        verdict=JobVerdict.PASSED if report.passed else JobVerdict.FAILED,
+        verdict=VerdictKind.PASSED if report.passed else VerdictKind.FAILED,
         finished=datetime.now(UTC),
         seconds=round(time.monotonic() - started, 3),
         instructions=instructions,
@@ -69,7 +70,7 @@ def run(subject: Subject, procedure: str, effort: Effort, emulator: Emulator) ->
 def with_check(tested: Tested, check: Check) -> Tested:
     """Return the same with one more check, and the verdict that follows."""
     report = replace(tested.report, checks=(*tested.report.checks, check))
-    verdict = JobVerdict.PASSED if report.passed else JobVerdict.FAILED
+    verdict = VerdictKind.PASSED if report.passed else VerdictKind.FAILED
     result = replace(tested.result, checks=report.checks, verdict=verdict, reason=explain(report.checks))
     return replace(tested, report=report, result=result)
 

@@ -10,7 +10,8 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from shared.events import Check, CheckOutcome
-from shared.interop.results import JobResult, JobVerdict
+from shared.interop.results import JobResult
+from shared.lab import VerdictKind
 
 _NOT_XML: Final = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -32,9 +33,9 @@ def printable(text: str) -> str:
 
 def _suite(result: JobResult) -> ET.Element:
     cases = [_case(result, check) for check in result.checks]
-    if result.verdict is JobVerdict.INFRASTRUCTURE:
+    if result.verdict is VerdictKind.INFRASTRUCTURE:
         cases.append(_told(_named(result, "infrastructure"), "error", "infrastructure", result.reason))
-    elif not cases or (result.verdict is JobVerdict.FAILED and all(case.find("failure") is None for case in cases)):
+    elif not cases or (result.verdict is VerdictKind.FAILED and all(case.find("failure") is None for case in cases)):
         cases.append(_whole(result))
     suite = ET.Element(
         "testsuite",

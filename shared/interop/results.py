@@ -2,26 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from shared.events import Check
 from shared.events.lab import BoardClass, Numerics
-
-
-class JobVerdict(StrEnum):
-    """Whose result it is. Only FAILED says something against the model."""
-
-    PASSED = "passed"
-    FLAKY = "flaky"
-    """Passed on another attempt: a pass that keeps its label."""
-    FAILED = "failed"
-    INFRASTRUCTURE = "infrastructure"
-    """The board, its rack or the lab failed; the model was not judged."""
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the release may go on."""
-        return self in {JobVerdict.PASSED, JobVerdict.FLAKY}
+from shared.lab.verdict import VerdictKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +26,7 @@ class JobResult:
     digest: str
     numerics: Numerics
     toolchain: str
-    verdict: JobVerdict
+    verdict: VerdictKind
     finished: datetime
     seconds: float
     instructions: int | None = None

@@ -15,14 +15,15 @@ from shared.artifacts.dsse import EnvelopeError, enveloped, opened, unverified
 from shared.artifacts.keys import PublicKey
 from shared.artifacts.provenance import Subject
 from shared.events import CheckOutcome
-from shared.interop.results import JobResult, JobVerdict
+from shared.interop.results import JobResult
+from shared.lab import VerdictKind
 
 _RESULTS: Final = {
-    JobVerdict.PASSED: "PASSED",
-    JobVerdict.FLAKY: "WARNED",
-    JobVerdict.FAILED: "FAILED",
+    VerdictKind.PASSED: "PASSED",
+    VerdictKind.FLAKY: "WARNED",
+    VerdictKind.FAILED: "FAILED",
     # The predicate has no word for a test that judged nothing: it does not pass, and `edgeloop` says why.
-    JobVerdict.INFRASTRUCTURE: "WARNED",
+    VerdictKind.INFRASTRUCTURE: "WARNED",
 }
 
 

@@ -50,23 +50,26 @@ class Attempt:
 
 
 class VerdictKind(StrEnum):
-    """What a job ends in, once."""
+    """What a job ends in, once. Only FAILED says something against the firmware."""
 
     PASSED = "passed"
     FLAKY = "flaky"
     """Passed in the end, and failed or misbehaved on a good board before: it counts as passed, and says so."""
     FAILED = "failed"
     INFRASTRUCTURE = "infrastructure"
-    """Says nothing about the firmware."""
-    RETRY = "retry"
-    """Not decided: try on another board."""
+    """The board, its rack or the lab failed; the firmware was not judged."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the release may go on."""
+        return self in (VerdictKind.PASSED, VerdictKind.FLAKY)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The kind, and the boards that a retry must avoid."""
+    """The kind; None: not decided, to be tried again without the boards in `avoid`."""
 
-    kind: VerdictKind
+    kind: VerdictKind | None
     avoid: frozenset[str] = frozenset()
 
 
@@ -87,4 +90,4 @@ def judge(attempts: Sequence[Attempt], *, repeatable: bool = False) -> Verdict:
         return Verdict(VerdictKind.FAILED)
     if len(attempts) >= ATTEMPTS:
         return Verdict(VerdictKind.FAILED if failed else VerdictKind.INFRASTRUCTURE)
-    return Verdict(VerdictKind.RETRY, frozenset(attempt.board for attempt in attempts))
+    return Verdict(None, frozenset(attempt.board for attempt in attempts))

@@ -14,7 +14,7 @@ import pytest
 
 from edgeloop.cli import execute
 from edgeloop.lab.results import sign, verified_results
-from shared.interop.results import JobVerdict
+from shared.lab import VerdictKind
 from shared.procedures.table import PROCEDURES
 from shared.releases.histograms import quantise
 from tests.data.gestures.release import FOLDER, quantisation, recordings
@@ -135,7 +135,7 @@ def test_a_signed_result_is_what_a_later_test_is_held_against(data: Path, tmp_pa
     code, found = lab_test(MODEL, data, "--against", lighter, "--result", second)
     assert (code, found["verdict"], found["checks"][-1]["outcome"]) == (1, "failed", "failed")
     [kept] = verified_results([second], [], data)
-    assert kept.verdict is JobVerdict.FAILED
+    assert kept.verdict is VerdictKind.FAILED
     first.write_bytes(first.read_bytes().replace(b'"sig":"', b'"sig":"AAAA', 1))
     code, found = lab_test(MODEL, data, "--against", first)
     assert (code, "first.json" in found["error"]) == (1, True)

@@ -11,8 +11,8 @@ from edgeloop.cli import execute
 from edgeloop.errors import ExitCode
 from edgeloop.lab.results import strangers
 from shared.artifacts.keys import PublicKey
-from shared.interop.results import JobVerdict
 from shared.interop.signed_results import signed_result
+from shared.lab import VerdictKind
 from tests.support_interop import job_result
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(b"7" * 32)
@@ -22,7 +22,7 @@ KEY = PublicKey(PRIVATE.public_key())
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
     (tmp_path / "key.pem").write_bytes(KEY.pem)
-    results = (job_result(0), job_result(1, verdict=JobVerdict.FAILED, reason="88 %"))
+    results = (job_result(0), job_result(1, verdict=VerdictKind.FAILED, reason="88 %"))
     for result in results:
         (tmp_path / f"{result.job}.json").write_bytes(signed_result(result, key_id=KEY.key_id, sign=PRIVATE.sign))
     return [*(str(tmp_path / f"{result.job}.json") for result in results), "--key", str(tmp_path / "key.pem")]
@@ -70,7 +70,7 @@ def test_a_series_whose_newest_result_takes_more_fails(
 def test_results_of_another_series_are_named() -> None:
     candidate = job_result(3)
     assert strangers([job_result(0)], candidate) == ()
-    assert strangers([job_result(0, toolchain="gcc 12"), job_result(1, verdict=JobVerdict.FAILED)], candidate) == (
+    assert strangers([job_result(0, toolchain="gcc 12"), job_result(1, verdict=VerdictKind.FAILED)], candidate) == (
         "kws, cortex-m4, emulated, tflm, gcc 12: passed",
         "kws, cortex-m4, emulated, tflm, zig 0.17: failed",
     )

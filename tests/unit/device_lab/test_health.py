@@ -102,16 +102,16 @@ def on(name: str, outcome: AttemptOutcome, canary_passed: bool | None = None) ->
         ([on("a", AttemptOutcome.FAILED), on("b", AttemptOutcome.PASSED)], VerdictKind.FLAKY),
         ([on("a", AttemptOutcome.HANG, True), on("b", AttemptOutcome.PASSED)], VerdictKind.FLAKY),
         ([on("a", AttemptOutcome.HANG, False), on("b", AttemptOutcome.PASSED)], VerdictKind.PASSED),
-        ([on("a", AttemptOutcome.FAILED)], VerdictKind.RETRY),
+        ([on("a", AttemptOutcome.FAILED)], None),
         ([on("a", AttemptOutcome.FAILED), on("b", AttemptOutcome.FAILED)], VerdictKind.FAILED),
         ([on("a", AttemptOutcome.HANG, True), on("b", AttemptOutcome.HANG, True)], VerdictKind.FAILED),
         ([on("a", AttemptOutcome.HANG, False)] * 3, VerdictKind.INFRASTRUCTURE),
         ([on("a", AttemptOutcome.HANG)] * 3, VerdictKind.INFRASTRUCTURE),
         ([on("a", AttemptOutcome.LAB)] * 3, VerdictKind.INFRASTRUCTURE),
-        ([on("a", AttemptOutcome.SWAPPED), on("b", AttemptOutcome.DISAPPEARED)], VerdictKind.RETRY),
+        ([on("a", AttemptOutcome.SWAPPED), on("b", AttemptOutcome.DISAPPEARED)], None),
     ],
 )
-def test_attempts_amount_to_a_verdict(attempts: list[Attempt], kind: VerdictKind) -> None:
+def test_attempts_amount_to_a_verdict(attempts: list[Attempt], kind: VerdictKind | None) -> None:
     assert judge(attempts).kind is kind
 
 
@@ -127,5 +127,5 @@ TROUBLE = [o for o in AttemptOutcome if o not in (AttemptOutcome.PASSED, Attempt
 )
 def test_trouble_of_the_lab_never_fails_a_model(attempts: list[tuple[str, AttemptOutcome, bool | None]]) -> None:
     verdict = judge([Attempt(*attempt) for attempt in attempts])
-    assert verdict.kind in (VerdictKind.RETRY, VerdictKind.INFRASTRUCTURE)
+    assert verdict.kind in (None, VerdictKind.INFRASTRUCTURE)
     assert verdict.kind is VerdictKind.INFRASTRUCTURE or {name for name, _, _ in attempts} == verdict.avoid

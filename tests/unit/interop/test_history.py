@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from shared.events import CheckOutcome
 from shared.events.lab import Numerics
 from shared.interop.history import TOLERANCE, baseline, judge_instructions, key_of, series, trends
-from shared.interop.results import JobResult, JobVerdict
+from shared.interop.results import JobResult
+from shared.lab import VerdictKind
 from tests.support_interop import job_result
 
 COUNTS = st.integers(1, 10**9)
@@ -20,7 +21,7 @@ RESULTS = st.builds(
     toolchain=st.sampled_from(["zig 0.16", "zig 0.17"]),
     board=st.sampled_from(["cortex-m4", "cortex-m7"]),
     numerics=st.sampled_from(Numerics),
-    verdict=st.sampled_from(JobVerdict),
+    verdict=st.sampled_from(VerdictKind),
     instructions=st.none() | COUNTS,
 )
 
@@ -51,7 +52,7 @@ def test_another_toolchain_starts_a_series() -> None:
 
 
 def test_a_refused_result_is_no_baseline() -> None:
-    history = [job_result(0), job_result(1, instructions=2_000_000, verdict=JobVerdict.FAILED)]
+    history = [job_result(0), job_result(1, instructions=2_000_000, verdict=VerdictKind.FAILED)]
     assert judge_instructions(history, job_result(2, instructions=2_000_000)).outcome is CheckOutcome.FAILED
 
 

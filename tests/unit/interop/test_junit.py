@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.events import Check, CheckOutcome
 from shared.interop.junit import junit_xml, printable
-from shared.interop.results import JobVerdict
+from shared.lab import VerdictKind
 from tests.support_interop import job_result
 
 ANY_TEXT = st.text(st.characters(), max_size=40)  # surrogates and control characters included
@@ -21,13 +21,13 @@ def check(outcome: CheckOutcome, **parts: str) -> Check:
 @pytest.mark.parametrize(
     ("outcome", "verdict", "element"),
     [
-        (CheckOutcome.PASSED, JobVerdict.PASSED, None),
-        (CheckOutcome.PASSED, JobVerdict.FLAKY, None),
-        (CheckOutcome.FAILED, JobVerdict.FAILED, "failure"),
-        (CheckOutcome.INSUFFICIENT_EVIDENCE, JobVerdict.FAILED, "skipped"),
+        (CheckOutcome.PASSED, VerdictKind.PASSED, None),
+        (CheckOutcome.PASSED, VerdictKind.FLAKY, None),
+        (CheckOutcome.FAILED, VerdictKind.FAILED, "failure"),
+        (CheckOutcome.INSUFFICIENT_EVIDENCE, VerdictKind.FAILED, "skipped"),
     ],
 )
-def test_a_check_is_a_case(outcome: CheckOutcome, verdict: JobVerdict, element: str | None) -> None:
+def test_a_check_is_a_case(outcome: CheckOutcome, verdict: VerdictKind, element: str | None) -> None:
     suite = ET.fromstring(junit_xml([job_result(checks=(check(outcome),), verdict=verdict, reason="it is")])).find(
         "testsuite"
     )
@@ -39,25 +39,25 @@ def test_a_check_is_a_case(outcome: CheckOutcome, verdict: JobVerdict, element: 
 
 
 def test_an_infrastructure_failure_is_an_error_and_no_failure() -> None:
-    lost = job_result(verdict=JobVerdict.INFRASTRUCTURE, reason="the board is gone", instructions=None)
+    lost = job_result(verdict=VerdictKind.INFRASTRUCTURE, reason="the board is gone", instructions=None)
     root = ET.fromstring(junit_xml([lost]))
     assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("1", "0", "1")
     assert root.findtext("testsuite/testcase/error") == "the board is gone"
 
 
 def test_a_failed_job_never_looks_green() -> None:
-    failed = job_result(verdict=JobVerdict.FAILED, reason="no answer", checks=(check(CheckOutcome.PASSED),))
+    failed = job_result(verdict=VerdictKind.FAILED, reason="no answer", checks=(check(CheckOutcome.PASSED),))
     assert ET.fromstring(junit_xml([failed])).get("failures") == "1"
 
 
 def test_totals_are_the_sum_of_the_suites() -> None:
-    root = ET.fromstring(junit_xml([job_result(0), job_result(1, verdict=JobVerdict.FAILED, reason="no")]))
+    root = ET.fromstring(junit_xml([job_result(0), job_result(1, verdict=VerdictKind.FAILED, reason="no")]))
     assert (root.get("tests"), root.get("failures")) == ("2", "1")
     assert [suite.get("tests") for suite in root] == ["1", "1"]
 
 
 def test_a_flaky_pass_keeps_its_label() -> None:
-    root = ET.fromstring(junit_xml([job_result(verdict=JobVerdict.FLAKY)]))
+    root = ET.fromstring(junit_xml([job_result(verdict=VerdictKind.FLAKY)]))
     properties = {found.get("name"): found.get("value") for found in root.iter("property")}
     assert properties["verdict"] == "flaky"
     assert root.get("failures") == "0"
@@ -66,7 +66,7 @@ def test_a_flaky_pass_keeps_its_label() -> None:
 @given(name=ANY_TEXT, observed=ANY_TEXT, detail=ANY_TEXT)
 def test_whatever_a_board_says_is_read_back(name: str, observed: str, detail: str) -> None:
     failed = check(CheckOutcome.FAILED).model_copy(update={"name": name, "observed": observed, "detail": detail})
-    root = ET.fromstring(junit_xml([job_result(verdict=JobVerdict.FAILED, checks=(failed,), reason=observed)]))
+    root = ET.fromstring(junit_xml([job_result(verdict=VerdictKind.FAILED, checks=(failed,), reason=observed)]))
     case = root.find("testsuite/testcase")
     assert case is not None
     failure = case.find("failure")

@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from shared.artifacts.dsse import EnvelopeError
 from shared.artifacts.keys import PublicKey
 from shared.events import Check, CheckOutcome
-from shared.interop.results import JobResult, JobVerdict
+from shared.interop.results import JobResult
 from shared.interop.signed_results import Signature, read_result, signed_result, unsigned_result, verified_result
+from shared.lab import VerdictKind
 from tests.support_interop import job_result
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(b"7" * 32)
@@ -27,8 +28,8 @@ def statement_of(envelope: bytes) -> Any:
     return json.loads(base64.b64decode(json.loads(envelope)["payload"]))
 
 
-@pytest.mark.parametrize("verdict", JobVerdict)
-def test_a_result_comes_back_as_it_was(verdict: JobVerdict) -> None:
+@pytest.mark.parametrize("verdict", VerdictKind)
+def test_a_result_comes_back_as_it_was(verdict: VerdictKind) -> None:
     check = Check(name="parity", outcome=CheckOutcome.PASSED, observed="0", allowed="0 mismatches")
     result = job_result(verdict=verdict, checks=(check,), reason="é")
     assert verified_result(signed(result), [KEY]) == (result, KEY)
@@ -44,12 +45,12 @@ def test_it_is_an_in_toto_test_result() -> None:
 
 
 def test_an_infrastructure_failure_neither_passes_nor_fails() -> None:
-    statement = statement_of(signed(job_result(verdict=JobVerdict.INFRASTRUCTURE)))
+    statement = statement_of(signed(job_result(verdict=VerdictKind.INFRASTRUCTURE)))
     assert statement["predicate"]["result"] == "WARNED"
 
 
 def test_an_altered_result_is_refused() -> None:
-    envelope = json.loads(signed(job_result(verdict=JobVerdict.FAILED)))
+    envelope = json.loads(signed(job_result(verdict=VerdictKind.FAILED)))
     payload = base64.b64decode(envelope["payload"]).replace(b'"failed"', b'"passed"')
     altered = envelope | {"payload": base64.b64encode(payload).decode()}
     with pytest.raises(EnvelopeError, match="altered"):
