@@ -130,7 +130,7 @@ static void widen(const struct el_conv2d *layer, const int8_t *input, int32_t pi
 
     if (!reads_in_place(layer, &view)) {
         gather(layer, &view, input, begin, end, values);
-        el_widen(values, padded_depth(end - begin), to);
+        el_widen(values, padded_depth(end - begin), layer->input_zero_point, to);
         return;
     }
     const int8_t *row = input + (view.top * layer->input.width + view.left) * layer->input.channels;
@@ -138,7 +138,7 @@ static void widen(const struct el_conv2d *layer, const int8_t *input, int32_t pi
         const int32_t first = SEVERAL_CHUNKS ? larger(begin, 0) : 0;
         const int32_t count = SEVERAL_CHUNKS ? smaller(end, view.run) - first : view.run;
         if (count > 0) {
-            to = el_widen(row + first, count, to);
+            to = el_widen(row + first, count, layer->input_zero_point, to);
         }
         row += dilation_height_of(layer) * layer->input.width * layer->input.channels;
     }

@@ -4,33 +4,6 @@
 /* Channels that are summed side by side, so that one walk over the window serves all of them. */
 #define BLOCK 4
 
-/* Adds what `count` neighbouring channels get from `taps` taps of one row, all of which meet padding. */
-static void add_padding_run(const struct el_depthwise_conv2d *layer, const int8_t *weights, int32_t taps, int32_t count,
-                            int32_t *sums)
-{
-    for (; taps > 0; taps--, weights += layer->output.channels) {
-        for (int32_t k = 0; k < count; k++) {
-            sums[k] += layer->input_zero_point * weights[k];
-        }
-    }
-}
-
-static void add_padding(const struct el_depthwise_conv2d *layer, struct span rows, struct span columns, int32_t channel,
-                        int32_t count, int32_t *sums)
-{
-    const int32_t width = layer->window.width;
-    const int32_t channels = layer->output.channels;
-    const int8_t *weights = layer->weights + channel;
-    for (int32_t y = 0; y < layer->window.height; y++, weights += width * channels) {
-        if (y < rows.first || y >= rows.last) {
-            add_padding_run(layer, weights, width, count, sums);
-        } else {
-            add_padding_run(layer, weights, columns.first, count, sums);
-            add_padding_run(layer, weights + columns.last * channels, width - columns.last, count, sums);
-        }
-    }
-}
-
 /* First input value and first weight that a window at these spans reads, both of channel 0. */
 struct corner {
     const int8_t *input;
@@ -60,6 +33,7 @@ static void sum_block(const struct el_depthwise_conv2d *layer, const struct corn
                       struct span columns, int32_t channel, int32_t *sums)
 {
     const int32_t channels = layer->output.channels;
+    const int32_t zero_point = layer->input_zero_point;
     int32_t sum0 = el_bias(&layer->requantisation, channel);
     int32_t sum1 = el_bias(&layer->requantisation, channel + 1);
     int32_t sum2 = el_bias(&layer->requantisation, channel + 2);
@@ -69,10 +43,10 @@ static void sum_block(const struct el_depthwise_conv2d *layer, const struct corn
         const int8_t *from = corner->input + channel + y * corner->row_bytes;
         const int8_t *weights = corner->weights + channel + y * layer->window.width * channels;
         for (int32_t x = columns.first; x < columns.last; x++) {
-            sum0 += from[0] * weights[0];
-            sum1 += from[1] * weights[1];
-            sum2 += from[2] * weights[2];
-            sum3 += from[3] * weights[3];
+            sum0 += (from[0] - zero_point) * weights[0];
+            sum1 += (from[1] - zero_point) * weights[1];
+            sum2 += (from[2] - zero_point) * weights[2];
+            sum3 += (from[3] - zero_point) * weights[3];
             from += corner->column_bytes;
             weights += channels;
         }
@@ -93,7 +67,7 @@ static void sum_channel(const struct el_depthwise_conv2d *layer, const struct co
         const int8_t *from = corner->input + in_channel + y * corner->row_bytes;
         const int8_t *weights = corner->weights + channel + y * layer->window.width * channels;
         for (int32_t x = columns.first; x < columns.last; x++) {
-            sums[0] += *from * *weights;
+            sums[0] += (*from - layer->input_zero_point) * *weights;
             from += corner->column_bytes;
             weights += channels;
         }
@@ -105,8 +79,6 @@ static void pixel(const struct el_depthwise_conv2d *layer, const int8_t *input, 
 {
     const struct corner corner = corner_at(layer, input, rows, columns);
     const int32_t channels = layer->output.channels;
-    const int32_t padded = rows.last - rows.first < layer->window.height ||
-                           columns.last - columns.first < layer->window.width;
     const int32_t blocked = layer->depth_multiplier == 1 ? channels / BLOCK * BLOCK : 0;
     int32_t channel = 0;
 
@@ -118,9 +90,6 @@ static void pixel(const struct el_depthwise_conv2d *layer, const int8_t *input, 
             sum_block(layer, &corner, rows, columns, channel, sums);
         } else {
             sum_channel(layer, &corner, rows, columns, channel, sums);
-        }
-        if (padded) {
-            add_padding(layer, rows, columns, channel, count, sums);
         }
         for (int32_t k = 0; k < count; k++, channel++) {
             output[channel] = el_requantise(&layer->requantisation, channel, sums[k]);

@@ -44,11 +44,11 @@ EL_SMALL static struct stretch stretch_from(const struct axis *axis, int32_t out
     return stretch;
 }
 
-static void widen(const int8_t *from, int32_t step, int32_t count, int16_t *to)
+static void widen(const int8_t *from, int32_t step, int32_t count, int32_t zero_point, int16_t *to)
 {
 #pragma GCC unroll 4
     for (; count > 0; count--, from += step) {
-        *to++ = *from;
+        *to++ = (int16_t)(*from - zero_point);
     }
 }
 
@@ -123,16 +123,17 @@ EL_SMALL static void convolve(const struct el_depthwise_conv2d *layer, const str
     int16_t tile[LINES * PITCH] EL_ALIGNED;
     int32_t sums[SUMS + 2] EL_ALIGNED;
 
-    /* The padding is the same for every channel. */
+    /* The padding, which no channel overwrites. */
     for (int32_t i = 0; i < LINES * PITCH; i++) {
-        tile[i] = (int16_t)layer->input_zero_point;
+        tile[i] = 0;
     }
     for (int32_t channel = 0; channel < layer->output.channels; channel++) {
         const int8_t *const from = input + channel / layer->depth_multiplier;
         for (int32_t line = lines->first; line < lines->last; line++) {
             widen(from + (lines->input + line) * across->input_step +
                       (columns->input + columns->first) * along->input_step,
-                  along->input_step, columns->last - columns->first, tile + line * PITCH + columns->first);
+                  along->input_step, columns->last - columns->first, layer->input_zero_point,
+                  tile + line * PITCH + columns->first);
         }
         const struct taps taps = taps_of(layer->weights + channel, along->tap_step, across->tap_step);
         const int32_t bias = el_bias(&layer->requantisation, channel);

@@ -20,6 +20,13 @@ static inline int32_t __sxtb16(int32_t a)
     return halves;
 }
 
+static inline int32_t __sxtab16(int32_t halves, int32_t a)
+{
+    int32_t sums;
+    __asm("sxtab16 %0, %1, %2" : "=r"(sums) : "r"(halves), "r"(a));
+    return sums;
+}
+
 static inline int32_t __smlad(int32_t a, int32_t b, int32_t sum)
 {
     int32_t out;
@@ -66,6 +73,19 @@ static inline int32_t el_odd_bytes(int32_t word)
     int32_t halves;
     __asm("sxtb16 %0, %1, ror #8" : "=r"(halves) : "r"(word));
     return halves;
+}
+
+/* The same, added to two halfwords. */
+static inline int32_t el_add_even_bytes(int32_t halves, int32_t word)
+{
+    return __sxtab16(halves, word);
+}
+
+static inline int32_t el_add_odd_bytes(int32_t halves, int32_t word)
+{
+    int32_t sums;
+    __asm("sxtab16 %0, %1, %2, ror #8" : "=r"(sums) : "r"(halves), "r"(word));
+    return sums;
 }
 
 /* The lower halfwords of both, or the upper ones. */

@@ -25,10 +25,12 @@
 #endif
 
 /* A dimension of a tensor or a window. */
-#if EL_WIDE_SIZES
-typedef int32_t el_size;
+#if EL_SIZE_BITS == 8
+typedef uint8_t el_size;
+#elif EL_SIZE_BITS == 16
+typedef uint16_t el_size;
 #else
-typedef int16_t el_size;
+typedef int32_t el_size;
 #endif
 
 struct el_shape {
@@ -49,26 +51,36 @@ struct el_window {
     el_size pad_left;
 };
 
-/* int32 sum to int8 output: every output channel has a bias, which sums begin with, and a factor. With EL_PACKED_SHIFTS
- * the upper 24 bits of `bias` are the bias and the lower 8 the shift; el_bias and el_shift tell them apart. */
+#if EL_NARROW_BIASES
+typedef int16_t el_stored_bias;
+#else
+typedef int32_t el_stored_bias;
+#endif
+
+/* int32 sum to int8 output: every output channel has a bias, which sums begin with, and a factor. Its shift lies in the
+ * lower 8 bits of a bias with 32, or as its distance from `largest_shift` in the upper 2 of a multiplier, whose own are
+ * always 01, or apart; el_bias, el_multiplier and el_shift read what is stored. */
 struct el_requantisation {
-    const int32_t *bias;
+    const el_stored_bias *bias;
 #if EL_NUMERICS_LITERT
     const float *scale;
 #else
     const int32_t *multiplier;
-#if !EL_PACKED_SHIFTS
+#if !EL_SHIFTS_IN_BIASES && !EL_SHIFTS_IN_MULTIPLIERS
     const int8_t *shift;
 #endif
 #endif
     int8_t output_zero_point;
     int8_t minimum;
     int8_t maximum;
+#if EL_SHIFTS_IN_MULTIPLIERS
+    int8_t largest_shift;
+#endif
 };
 
-/* The bias already holds -input_zero_point * sum(weights), so that sums run over plain inputs. Padding counts as
- * input_zero_point. `groups` splits input and output channels alike. Weights are OHWI with the channels of a group in
- * pairs, as matrix.h says. A dense layer is a convolution whose window is one pixel. */
+/* Sums run over input - input_zero_point, so that padding adds nothing. `groups` splits input and output channels alike.
+ * Weights are OHWI with the channels of a group in pairs, as matrix.h says. A dense layer is a convolution whose window
+ * is one pixel. */
 struct el_conv2d {
     struct el_shape input;
     struct el_shape output;
@@ -226,7 +238,7 @@ struct el_softmax {
 };
 void el_softmax(const struct el_softmax *layer, const int8_t *input, int8_t *output);
 
-/* The convolution that `window` describes, from the output to the input, backwards. Weights are OHWI; the bias is plain. */
+/* The convolution that `window` describes, from the output to the input, backwards. Weights are OHWI. */
 struct el_transpose_conv2d {
     struct el_shape input;
     struct el_shape output;

@@ -2,12 +2,13 @@
 
 #if EL_DSP
 
-int32_t *el_widen(const int8_t *from, int32_t depth, int32_t *to)
+int32_t *el_widen(const int8_t *from, int32_t depth, int32_t zero_point, int32_t *to)
 {
+    const int32_t offsets = el_lower_halves(-zero_point, -zero_point);
     for (; depth > 0; depth -= EL_DEPTH_STEP, from += EL_DEPTH_STEP, to += 2 * EL_ROWS) {
         const int32_t word = el_word_at(from);
-        const int32_t even = el_even_bytes(word);
-        const int32_t odd = el_odd_bytes(word);
+        const int32_t even = el_add_even_bytes(offsets, word);
+        const int32_t odd = el_add_odd_bytes(offsets, word);
         to[0] = el_lower_halves(even, odd);
         to[EL_ROWS] = el_upper_halves(even, odd);
     }
@@ -66,11 +67,11 @@ void el_multiply_row(const int32_t *rows, const int8_t *weights, int32_t depth, 
 
 #else
 
-int32_t *el_widen(const int8_t *from, int32_t depth, int32_t *to)
+int32_t *el_widen(const int8_t *from, int32_t depth, int32_t zero_point, int32_t *to)
 {
     int16_t *values = (int16_t *)to;
     for (int32_t i = 0; i < depth; i++) {
-        values[i] = from[i];
+        values[i] = (int16_t)(from[i] - zero_point);
     }
     return to + depth / 2;
 }

@@ -17,8 +17,9 @@
 #define EL_ROWS 1
 #endif
 
-/* Widens `depth` values, a multiple of EL_DEPTH_STEP, into every EL_ROWS-th word of `to`; returns where the next ones go. */
-int32_t *el_widen(const int8_t *from, int32_t depth, int32_t *to);
+/* Widens `depth` values less their zero point, a multiple of EL_DEPTH_STEP, into every EL_ROWS-th word of `to`; returns
+ * where the next ones go. */
+int32_t *el_widen(const int8_t *from, int32_t depth, int32_t zero_point, int32_t *to);
 
 /* sums[c * EL_ROWS + r] += row r . channel c. */
 void el_multiply_rows(const int32_t *rows, const int8_t *weights, int32_t depth, int32_t *sums);

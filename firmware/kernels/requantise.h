@@ -9,7 +9,7 @@
 
 static inline int32_t el_bias(const struct el_requantisation *to, int32_t channel)
 {
-#if EL_PACKED_SHIFTS
+#if EL_SHIFTS_IN_BIASES
     return to->bias[channel] >> 8;
 #else
     return to->bias[channel];
@@ -55,10 +55,21 @@ static inline int8_t el_requantise_fast(struct el_fast_steps steps, int32_t sum)
 
 #else
 
+static inline int32_t el_multiplier(const struct el_requantisation *to, int32_t channel)
+{
+#if EL_SHIFTS_IN_MULTIPLIERS
+    return (to->multiplier[channel] & 0x3FFFFFFF) | 0x40000000;
+#else
+    return to->multiplier[channel];
+#endif
+}
+
 static inline int32_t el_shift(const struct el_requantisation *to, int32_t channel)
 {
-#if EL_PACKED_SHIFTS
+#if EL_SHIFTS_IN_BIASES
     return (int8_t)to->bias[channel];
+#elif EL_SHIFTS_IN_MULTIPLIERS
+    return to->largest_shift - (int32_t)((uint32_t)to->multiplier[channel] >> 30);
 #else
     return to->shift[channel];
 #endif
@@ -66,7 +77,7 @@ static inline int32_t el_shift(const struct el_requantisation *to, int32_t chann
 
 static inline int8_t el_requantise(const struct el_requantisation *to, int32_t channel, int32_t sum)
 {
-    const int32_t scaled = el_scale(sum, to->multiplier[channel], el_shift(to, channel));
+    const int32_t scaled = el_scale(sum, el_multiplier(to, channel), el_shift(to, channel));
     return (int8_t)el_clamp(scaled + to->output_zero_point, to->minimum, to->maximum);
 }
 
@@ -100,7 +111,7 @@ static inline struct el_fast_steps el_fast_steps_of(int32_t multiplier, int32_t 
 
 static inline struct el_fast_steps el_fast_steps(const struct el_requantisation *to, int32_t channel)
 {
-    return el_fast_steps_of(to->multiplier[channel], el_shift(to, channel), to->output_zero_point);
+    return el_fast_steps_of(el_multiplier(to, channel), el_shift(to, channel), to->output_zero_point);
 }
 
 static inline int8_t el_requantise_fast(struct el_fast_steps steps, int32_t sum)

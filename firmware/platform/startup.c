@@ -24,7 +24,7 @@ void hardfault_report(const uint32_t *frame);
 #define FAULT_STACK_BYTES 256
 #define QUOTED(text) #text
 #define AS_TEXT(value) QUOTED(value)
-uint32_t fault_stack[FAULT_STACK_BYTES / 4] __attribute__((aligned(8)));
+uint32_t fault_stack[FAULT_STACK_BYTES / 4] __attribute__((aligned(8), used));
 
 __attribute__((naked, used)) static void hardfault_handler(void)
 {

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from services.artifact_builder.codegen import c_source
 from services.artifact_builder.codegen.errors import MalformedModelError, UnsupportedModelError
-from services.artifact_builder.codegen.features import features, pack_shifts
+from services.artifact_builder.codegen.features import features
 from services.artifact_builder.codegen.graph import ElementType, Tensor
 from services.artifact_builder.codegen.lowering import require_kernel
+from services.artifact_builder.codegen.packing import Packing
 from services.artifact_builder.codegen.program import Program, compose, interface_offsets
 from services.artifact_builder.codegen.reader import read_graph
 from shared.events.lab import Numerics
@@ -87,8 +88,7 @@ def generate(tflite: bytes, numerics: Numerics = Numerics.TFLM) -> GeneratedMode
     """
     program = compose(read_graph(tflite), numerics)
     asked = features(program.layers)
-    if asked["EL_PACKED_SHIFTS"]:
-        program = program.with_layers(pack_shifts)
+    program = program.with_layers(Packing.of(program.layers).pack)
     names = c_source.step_names(program.steps)
     constants = c_source.Constants()
     source = c_source.model_source(program, names, constants)

@@ -22,8 +22,10 @@ _C_TYPES: Final = {"i1": "int8_t", "i2": "int16_t", "u2": "uint16_t", "i4": "int
 _INT8_LITERALS: Final = tuple(str(value - 256 if value > 127 else value) for value in range(256))
 _INT32_MIN: Final = -(1 << 31)
 _FEATURES: Final = {
-    "EL_WIDE_SIZES": "/* Whether a dimension needs more than 16 bits. */",
-    "EL_PACKED_SHIFTS": "/* Whether biases share their words with the shifts. */",
+    "EL_SIZE_BITS": "/* How many bits hold every dimension of tensors and windows. */",
+    "EL_NARROW_BIASES": "/* Whether 16 bits hold every bias. */",
+    "EL_SHIFTS_IN_BIASES": "/* Whether biases share their words with the shifts. */",
+    "EL_SHIFTS_IN_MULTIPLIERS": "/* Whether multipliers do. */",
     "EL_ALL_FIT_FAST_STEPS": "/* Whether every layer with weights fits the fast steps of requantise.h. */",
     "EL_CONV_GROUPS": "/* Whether a convolution has groups. */",
     "EL_CONV_DILATION": "/* Whether a convolution is dilated. */",

@@ -14,7 +14,6 @@ from services.artifact_builder.codegen.quantisation import (
     bias_values,
     double_product_multipliers,
     float_product_multiplier,
-    folded_bias,
     requantisation,
     weights_tensor,
 )
@@ -60,7 +59,6 @@ def lower_conv_2d(operator: Operator, numerics: Numerics) -> Layer:
     if channels % groups:
         raise operator.malformed(f"{channels} output channels do not split into {groups} groups")
     weights, scales = weights_tensor(operator, filters, channels)
-    bias = bias_values(operator, operator.optional_input(2), channels)
     fields, arrays = _requantisation(operator, numerics, source, scales)
     return Layer(
         kernel="el_conv2d",
@@ -76,7 +74,7 @@ def lower_conv_2d(operator: Operator, numerics: Numerics) -> Layer:
         },
         arrays={
             "weights": channel_pairs(weights.reshape(channels, -1), groups),
-            "requantisation.bias": folded_bias(operator, bias, weights, source.zero_point),
+            "requantisation.bias": bias_values(operator, operator.optional_input(2), channels).astype(np.int32),
             **arrays,
         },
         macs=output.size * int(np.prod(filters.shape[1:])),
@@ -92,7 +90,6 @@ def lower_depthwise_conv_2d(operator: Operator, numerics: Numerics) -> Layer:
     if len(filters.shape) != 4 or filters.shape[0] != 1 or filters.shape[3] != channels or channels % source.shape[3]:
         raise operator.malformed(f"weights {list(filters.shape)} fit neither input nor output")
     weights, scales = weights_tensor(operator, filters, channels)
-    bias = bias_values(operator, operator.optional_input(2), channels)
     fields, arrays = _requantisation(operator, numerics, source, scales)
     window = _window(operator, source, output, filters.shape[1], filters.shape[2])
     sizes = (window["height"], window["width"], window["dilation_height"], window["dilation_width"])
@@ -111,7 +108,7 @@ def lower_depthwise_conv_2d(operator: Operator, numerics: Numerics) -> Layer:
         },
         arrays={
             "weights": weights,
-            "requantisation.bias": folded_bias(operator, bias, np.moveaxis(weights[0], 2, 0), source.zero_point),
+            "requantisation.bias": bias_values(operator, operator.optional_input(2), channels).astype(np.int32),
             **arrays,
         },
         macs=output.size * filters.shape[1] * filters.shape[2],
@@ -132,7 +129,6 @@ def lower_fully_connected(operator: Operator, numerics: Numerics) -> Layer:
     if operator.option("WeightsFormat"):
         raise operator.unsupported("its weights are shuffled", "Convert without shuffled weights")
     weights, scales = weights_tensor(operator, filters, units)
-    bias = bias_values(operator, operator.optional_input(2), units)
     fields, arrays = _requantisation(operator, numerics, source, scales)
     return Layer(
         kernel="el_conv2d",
@@ -148,7 +144,7 @@ def lower_fully_connected(operator: Operator, numerics: Numerics) -> Layer:
         },
         arrays={
             "weights": channel_pairs(weights),
-            "requantisation.bias": folded_bias(operator, bias, weights, source.zero_point),
+            "requantisation.bias": bias_values(operator, operator.optional_input(2), units).astype(np.int32),
             **arrays,
         },
         macs=rows * units * depth,

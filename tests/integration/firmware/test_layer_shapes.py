@@ -52,6 +52,8 @@ class Layer:
     """A constant that is added or subtracted, of this shape and scale."""
     bias_offset: int = 0
     """What every bias has more than a random number."""
+    first_scale: float = 0.0
+    """The first channel's, where it lies far from the others'."""
 
 
 def _window(**fields: int) -> dict[str, float]:
@@ -226,8 +228,10 @@ _BLOCKS = {
         f"biases around {offset}": replace(
             _pointwise(40, 3), bias_offset=offset, output_scale=90.0, output_zero_point=-20, input_scale=0.1
         )
-        for offset in (-(1 << 23), (1 << 23) - 1)
+        for offset in (-(1 << 23), -(1 << 15), (1 << 15) - 1, (1 << 23) - 1)
     },
+    "a scale far from the others": replace(_pointwise(12, 5), first_scale=0.0001),
+    "a depthwise scale far from the others": replace(_depthwise(4, 5, 6), first_scale=0.3),
     "groups of one": Layer(
         "CONV_2D", "Conv2D", _window(padding=_SAME), (1, 4, 5, 6), (1, 4, 5, 6), (6, 3, 3, 1), version=6
     ),
@@ -315,6 +319,8 @@ def _model(layer: Layer, rng: np.random.Generator, *, extreme: bool = False) -> 
         scales = [
             float(x) for x in rng.uniform(0.002, 0.02, 1 if layer.scale_axis < 0 else channels).astype(np.float32)
         ]
+        if layer.first_scale:
+            scales[0] = float(np.float32(layer.first_scale))
         weights = rng.integers(-127, 128, layer.weights).astype(np.int8)
         if extreme:
             weights = np.full(layer.weights, -128, np.int8)

@@ -41,7 +41,7 @@ _float32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 def kernels(tmp_path_factory: pytest.TempPathFactory, zig_cache: Path) -> ctypes.CDLL:
     folder = tmp_path_factory.mktemp("host")
     (folder / "host.c").write_text(_SOURCE)
-    (folder / "edgeloop_features.h").write_text("#define EL_PACKED_SHIFTS 0\n")
+    (folder / "edgeloop_features.h").write_text("#define EL_SIZE_BITS 16\n")
     (folder / "numerics.h").write_text("#define EL_NUMERICS_LITERT 1\n")
     found = importlib.util.find_spec("ziglang")
     assert found is not None

@@ -43,8 +43,10 @@ def _features(model: GeneratedModel) -> dict[str, int]:
 
 def test_a_plain_convolution_asks_for_nothing() -> None:
     assert _features(_convolution()) == {
-        "EL_WIDE_SIZES": 0,
-        "EL_PACKED_SHIFTS": 1,
+        "EL_SIZE_BITS": 8,
+        "EL_NARROW_BIASES": 1,
+        "EL_SHIFTS_IN_BIASES": 0,
+        "EL_SHIFTS_IN_MULTIPLIERS": 1,
         "EL_ALL_FIT_FAST_STEPS": 1,
         "EL_CONV_GROUPS": 0,
         "EL_CONV_DILATION": 0,
@@ -52,19 +54,9 @@ def test_a_plain_convolution_asks_for_nothing() -> None:
     }
 
 
-@pytest.mark.parametrize(("width", "wide"), [((1 << 15) - 1, 0), (1 << 15, 1)])
-def test_sizes_are_wide_from_the_first_that_16_bits_cannot_say(width: int, wide: int) -> None:
-    assert _features(_convolution(width=width))["EL_WIDE_SIZES"] == wide
-
-
-@pytest.mark.parametrize(("bias", "packed"), [((1 << 23) - 1, 1), (1 << 23, 0), (-(1 << 23), 1), (-(1 << 23) - 1, 0)])
-def test_shifts_share_a_word_with_biases_of_24_bits(bias: int, packed: int) -> None:
-    model = _convolution(bias=bias)
-    assert _features(model)["EL_PACKED_SHIFTS"] == packed
-    assert ("_shift[" in model.sources["weights.c"]) == (not packed)
-    found = re.search(r"_bias\[1\] EL_ALIGNED = \{\s*(-?\d+)", model.sources["weights.c"])
-    assert found is not None
-    assert int(found[1]) >> (8 if packed else 0) == bias
+@pytest.mark.parametrize(("width", "bits"), [(255, 8), (256, 16), ((1 << 16) - 1, 16), (1 << 16, 32)])
+def test_sizes_take_the_fewest_bits_that_hold_the_largest(width: int, bits: int) -> None:
+    assert _features(_convolution(width=width))["EL_SIZE_BITS"] == bits
 
 
 def test_groups_and_dilations_are_told() -> None:
