@@ -54,6 +54,7 @@ class Resources:
     """What the runtime lends to a service's dependencies."""
 
     name: str
+    nc: Client
     publisher: Publisher
     blobs: Blobs
     store: Store
@@ -166,7 +167,7 @@ def _resources(name: str, nc: Client, store: Store) -> tuple[Pipeline, Resources
     box = Outbox(store, publish)
     emitter = Emitter(name)
     pipeline = Pipeline(name, store, box, emitter, Tracing(name))
-    return pipeline, Resources(name, publisher, Blobs(nc.jetstream()), store, box, emitter)
+    return pipeline, Resources(name, nc, publisher, Blobs(nc.jetstream()), store, box, emitter)
 
 
 def _tasks(
