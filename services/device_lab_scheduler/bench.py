@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from services.device_lab_scheduler.domain.acceptance import BoardRun, SecondOpinion
 from shared.boards import ImageBoard
 from shared.emulation import EmulationError
 from shared.emulation.mcuboot_image import ImageFormatError
@@ -22,6 +21,7 @@ from shared.emulation.on_qemu import EmulatorMissingError, boot_qemu
 from shared.procedures import Rig, parity, smoke
 from shared.procedures.acceptance import score_of
 from shared.procedures.rig import Emulator, emulated_rig
+from shared.procedures.staging import BoardRun, SecondOpinion
 
 
 class BenchError(RuntimeError):

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from services.device_lab_scheduler.bench import BenchError, BoardJob
-from services.device_lab_scheduler.domain.acceptance import BoardRun, Expectation, judge_candidate, not_runnable
+from services.device_lab_scheduler.domain.acceptance import Expectation, judge_candidate, not_runnable
 from services.device_lab_scheduler.domain.candidates import Refuse, Stage, Validator, Verdict, join
 from services.device_lab_scheduler.metrics import count_infrastructure_failure, count_result, count_runs
 from services.device_lab_scheduler.store import find_result, keep_result, load_candidate, save_candidate
@@ -20,6 +20,7 @@ from shared.events.validation import DataRejected, DataValidated, ModelRejected,
 from shared.inference import InferenceError, ReferenceUnavailableError
 from shared.inference.reference import reference_outputs
 from shared.procedures.rig import Emulator
+from shared.procedures.staging import BoardRun
 from shared.releases.datasets import read_dataset
 from shared.releases.gates import not_passed
 from shared.releases.histograms import quantise

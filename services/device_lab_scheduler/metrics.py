@@ -5,8 +5,8 @@ from typing import Final
 
 from prometheus_client import Counter, Histogram
 
-from services.device_lab_scheduler.domain.acceptance import BoardRun
 from shared.events.lab import CandidateAccepted, CandidateRefused
+from shared.procedures.staging import BoardRun
 
 _RESULTS: Final = Counter("edgeloop_lab_results_total", "Releases by how staging ended", ("outcome", "reused"))
 _FAILURES: Final = Counter(

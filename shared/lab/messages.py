@@ -84,7 +84,7 @@ class Work(Message):
     Attributes:
         procedure: Name in `shared.procedures.table`, or `staging`: smoke, then acceptance.
         image: The signed firmware image.
-        workload: What to ask of it, and what to expect; `shared.lab.workloads` reads and writes it.
+        workload: What to ask of it, and what to expect; `shared.procedures.workloads` reads and writes it.
         identity: The board that it is meant for; another one is not flashed.
     """
 

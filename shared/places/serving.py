@@ -32,7 +32,9 @@ async def serve_place(
     """Answer for the boards of a place until cancelled, then let go of every one of them.
 
     Args:
+        nc: connection to the bus.
         place: its name: `PLACE_ROOT`.<place> is where it is asked.
+        rigs: its boards.
         fetch: bytes by digest, from the object store.
         announce_s: between two announcements.
     """
@@ -68,9 +70,7 @@ async def _pass_on(nc: Client, root: str, said: "asyncio.Queue[ConsoleOutput]") 
     while True:
         output = await said.get()
         for at in range(0, len(output.data), _CHUNK_BYTES):
-            part = output.model_copy(
-                update={"offset": output.offset + at, "data": output.data[at : at + _CHUNK_BYTES]}
-            )
+            part = output.model_copy(update={"offset": output.offset + at, "data": output.data[at : at + _CHUNK_BYTES]})
             await _publish(nc, f"{root}.console.{output.board}", part.model_dump_json().encode())
 
 

@@ -33,6 +33,7 @@ class Workload:
         static_ram_bytes: Without the stack.
         accuracy: What is asked of it at least; None asks nothing.
         ram_bytes: What it may take, stack included; None is the board's RAM.
+        golden_input: What staging asks first; None: the first row.
     """
 
     board: ImageBoard
@@ -44,6 +45,7 @@ class Workload:
     static_ram_bytes: int = 0
     accuracy: float | None = None
     ram_bytes: int | None = None
+    golden_input: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ MAXIMUM_BYTES: Final = 2**30
 _ITEM_BYTES: Final = {"x": 4, "y": 8, "group": 0}
 """What the items of each array are widened to."""
 _HEADERS: Final = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-_UNREADABLE: Final = (
+UNREADABLE: Final = (
     EOFError,
     MemoryError,
     NotImplementedError,  # a compression that this Python lacks
@@ -70,7 +70,7 @@ def read_dataset(source: bytes | Path, *, name: str = "dataset") -> Dataset:
             x, y, group = _arrays(archive, name)
     except DatasetError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{name}: not a readable .npz: {error}; write it with numpy.savez_compressed") from error
     if not np.issubdtype(x.dtype, np.floating) or x.ndim < 2:
         raise DatasetError(f"{name}: x is {x.dtype} of shape {x.shape}; it must be float32 of (rows, *input shape)")
@@ -88,23 +88,24 @@ def _arrays(archive: zipfile.ZipFile, name: str) -> list[npt.NDArray[np.generic]
         raise DatasetError(
             f"{name}: array {missing[0]!r} is missing, found {sorted(members)[:10]}; allowed are exactly x, y and group"
         )
-    sizes = {key: _declared_bytes(archive, members[key], item_bytes) for key, item_bytes in _ITEM_BYTES.items()}
+    sizes = {key: declared_bytes(archive, members[key], item_bytes) for key, item_bytes in _ITEM_BYTES.items()}
     if sum(sizes.values()) > MAXIMUM_BYTES:
         largest = max(sizes, key=lambda key: sizes[key])
         raise DatasetError(
             f"{name}: {sum(sizes.values()):,} bytes unpacked, {sizes[largest]:,} of them in {largest}; allowed are "
             f"{MAXIMUM_BYTES:,}. Next: keep fewer rows"
         )
-    return [_array(archive, members[key]) for key in _ITEM_BYTES]
+    return [read_member(archive, members[key]) for key in _ITEM_BYTES]
 
 
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[np.generic]:
+def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[np.generic]:
+    """Return one array of an .npz, without unpickling anything. Raises one of `UNREADABLE`."""
     with archive.open(member) as stream:
         array: npt.NDArray[np.generic] = npy.read_array(stream, allow_pickle=False)
         return array
 
 
-def _declared_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo, item_bytes: int) -> int:
+def declared_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo, item_bytes: int) -> int:
     """Return what an array takes in memory, items widened to `item_bytes`, from its header alone.
 
     numpy believes the header and allocates; the zip's own size of the member is what bounds the reading.

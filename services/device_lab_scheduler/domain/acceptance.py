@@ -13,45 +13,12 @@ from shared.boards.modelling import modelled_energy, modelled_latency
 from shared.events import Check, CheckOutcome
 from shared.events.lab import BoardClass, BoardResult, CandidateAccepted, CandidateRefused, Numerics, Parity
 from shared.procedures import acceptance, parity, smoke
+from shared.procedures.staging import BoardRun, SecondOpinion
 from shared.releases.gates import explain, outcome, passes
 from shared.releases.manifest import Budget, Gates
 
 INSTRUCTIONS_TOLERANCE: Final = 0.001
 """Between emulators: QEMU's count is read off a timer, whose tick is 5/8 of an instruction."""
-
-
-@dataclass(frozen=True, slots=True)
-class SecondOpinion:
-    """The smoke test on another emulator."""
-
-    emulator: str
-    output: bytes
-    instructions: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class BoardRun:
-    """What one board did with one firmware image.
-
-    Attributes:
-        fault: Why the board stopped, with its program counter and the row; empty when it ran to the end.
-        instructions: Of the golden vector's inference.
-        inputs: Rows that were answered; `correct` and `mismatches` count among them.
-    """
-
-    board: str
-    emulator: str = ""
-    fault: str = ""
-    model_digest: str = ""
-    golden_output: bytes = b""
-    instructions: int = 0
-    inputs: int = 0
-    correct: int = 0
-    mismatches: int = 0
-    first_mismatch: parity.Mismatch | None = None
-    stack_bytes: int = 0
-    seconds: float = 0.0
-    second_opinion: SecondOpinion | None = None
 
 
 @dataclass(frozen=True, slots=True)

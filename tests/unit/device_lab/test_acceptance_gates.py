@@ -5,16 +5,12 @@ from typing import Any
 
 import pytest
 
-from services.device_lab_scheduler.domain.acceptance import (
-    BoardRun,
-    Expectation,
-    SecondOpinion,
-    judge_candidate,
-)
+from services.device_lab_scheduler.domain.acceptance import Expectation, judge_candidate
 from shared.boards import image_board
 from shared.events import CheckOutcome
 from shared.events.lab import CandidateAccepted, CandidateRefused, Numerics, Origin, Parity
 from shared.procedures.parity import Mismatch
+from shared.procedures.staging import BoardRun, SecondOpinion
 from shared.releases.manifest import Budget, Gates
 
 DIGEST = "sha256:" + "a" * 64

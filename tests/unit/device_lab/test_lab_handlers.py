@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from services.device_lab_scheduler.bench import BenchError, BoardJob
-from services.device_lab_scheduler.domain.acceptance import BoardRun
 from services.device_lab_scheduler.handlers import (
     ROUTES,
     Deps,
@@ -28,6 +27,7 @@ from shared.events.lab import CandidateAccepted, CandidateRefused, RunStaging
 from shared.events.validation import DataRejected, DataValidated, ModelRejected, ModelValidated
 from shared.inference.tflm import tflm_outputs
 from shared.procedures.rig import Emulator
+from shared.procedures.staging import BoardRun
 from shared.runtime import Emissions, Handler
 from shared.store import Store
 from tests.data.gestures.release import INT8, MemoryBlobs, gestures_release
