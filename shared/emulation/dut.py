@@ -141,6 +141,10 @@ class EmulatedDut(DutBoard):
         super().__init__(emulator, console, timer_hz=timer_hz)
         self.control: BoardControl = console
 
+    def converse(self, data: bytes) -> bytes:
+        """Send bytes as they are, and return what Unicorn's firmware says until it waits for more."""
+        return self._console.exchange(data, 0)
+
 
 def parse_info(text: str) -> FirmwareInfo:
     """Parse what ``info%`` answers between its brackets.

@@ -13,9 +13,14 @@ class RigError(RuntimeError):
 
     def __init__(self, outcome: AttemptOutcome, said: str, report: bytes = b"") -> None:
         """Args: outcome: never passed or failed; report: what was found before, if anything."""
-        super().__init__(said)
+        super().__init__(outcome, said, report)  # all of them, because it is pickled
         self.outcome = outcome
+        self.said = said
         self.report = report
+
+    def __str__(self) -> str:
+        """Return what was said."""
+        return self.said
 
 
 class NotAbleError(RuntimeError):

@@ -14,7 +14,6 @@ from uuid import uuid4
 
 import pytest
 
-from services.artifact_builder.codegen import GeneratedModel
 from services.device_lab_scheduler.bench import Bench, BenchError, BoardJob, run_on_board
 from services.device_lab_scheduler.handlers import Deps, run_staging
 from services.device_lab_scheduler.store import METADATA
@@ -25,7 +24,7 @@ from shared.procedures.staging import BoardRun
 from shared.releases.release import Firmware
 from shared.store import Store
 from tests.data.gestures.release import MemoryBlobs, gestures_release
-from tests.integration.device_lab.workshop import Workshop
+from tests.integration.device_lab.workshop import Workshop, flip_a_weight, read_where_nothing_is
 from tests.support import has_ended, wait_until
 
 
@@ -55,21 +54,6 @@ async def stage(deps: Deps, *firmware: Firmware) -> CandidateAccepted | Candidat
 
 def failed(said: CandidateAccepted | CandidateRefused) -> list[str]:
     return [check.name for check in said.checks if check.outcome is not CheckOutcome.PASSED]
-
-
-def flip_a_weight(model: GeneratedModel) -> GeneratedModel:
-    before, after = model.sources["weights.c"].split("_weights[128] EL_ALIGNED = {", 1)
-    first, rest = after.split(",", 1)
-    flipped = f"{before}_weights[128] EL_ALIGNED = {{{-int(first)},{rest}"
-    return replace(model, sources={**model.sources, "weights.c": flipped})
-
-
-def read_where_nothing_is(model: GeneratedModel) -> GeneratedModel:
-    source = model.sources["model.c"]
-    entry = "void model_invoke(void)\n{\n"
-    assert entry in source
-    crash = "    (void)*(volatile int *)0xA0000000u;\n"
-    return replace(model, sources={**model.sources, "model.c": source.replace(entry, entry + crash)})
 
 
 async def test_sound_firmware_is_bit_exact_on_every_board(deps: Deps, workshop: Workshop) -> None:

@@ -1,7 +1,7 @@
 """Builds signed firmware of the gesture model, changed or not."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -56,3 +56,18 @@ class Workshop:
             ram_bytes=compiled.ram_bytes,
             arena_bytes=model.arena_bytes,
         )
+
+
+def flip_a_weight(model: GeneratedModel) -> GeneratedModel:
+    before, after = model.sources["weights.c"].split("_weights[128] EL_ALIGNED = {", 1)
+    first, rest = after.split(",", 1)
+    flipped = f"{before}_weights[128] EL_ALIGNED = {{{-int(first)},{rest}"
+    return replace(model, sources={**model.sources, "weights.c": flipped})
+
+
+def read_where_nothing_is(model: GeneratedModel) -> GeneratedModel:
+    source = model.sources["model.c"]
+    entry = "void model_invoke(void)\n{\n"
+    assert entry in source
+    crash = "    (void)*(volatile int *)0xA0000000u;\n"
+    return replace(model, sources={**model.sources, "model.c": source.replace(entry, entry + crash)})
