@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.artifact_builder import store
+from services.artifact_builder.caching.blobs import BlobCache
 from services.artifact_builder.errors import InfrastructureError
 from services.artifact_builder.fingerprint import Toolbox
 from services.artifact_builder.handlers import ROUTES, Deps
@@ -28,7 +29,8 @@ async def deps(settings: Settings, resources: Resources) -> AsyncIterator[Deps]:
         raise SystemExit(2) from error
     looking = asyncio.create_task(asyncio.to_thread(look_around, tools))  # while it waits for the first push
     try:
-        yield Deps(resources.blobs, resources.store, tools, toolbox, settings.work)
+        cache = BlobCache.beside(resources.blobs, resources.store, settings.cache_bounds())
+        yield Deps(resources.blobs, resources.store, tools, toolbox, settings.work, cache)
     finally:
         await looking
 

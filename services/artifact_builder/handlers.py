@@ -43,6 +43,7 @@ class Deps:
     tools: Tools
     toolbox: Toolbox
     work: Path
+    cache: BlobCache
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
     """A build uses all of the machine; two would only wait for each other, with twice the memory."""
 
@@ -80,7 +81,8 @@ async def _build(request: BuildRequest, production: Sequence[str], deps: Deps) -
         if found := await _remembered(key, deps):
             metrics.BUILDS.labels("remembered").inc()
             return [_built(request, *found, rebuilt=False)]
-        memory = Memory(BlobCache(deps.store, deps.blobs), deps.toolbox)
+        await deps.cache.make_room()
+        memory = Memory(deps.cache, deps.toolbox)
         try:
             with workspace(deps.work) as folder:
                 result = await build(request, folder, deps.tools, memory)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from services.artifact_builder.caching.eviction import Bounds
 from services.artifact_builder.firmware.compiling import Toolchain
 from services.artifact_builder.harmless import Allowance
 from services.artifact_builder.key_uri import PKCS11_SCHEME, secret_files
@@ -35,6 +36,12 @@ class Settings(BaseServiceSettings):
     checkout_bytes: int = Field(default=2 * 2**30, gt=0, description="Of a repository, checked out")
     checkout_files: int = Field(default=20_000, gt=0, description="Of a repository, checked out")
     conversion_timeout_s: float = Field(default=300, gt=0)
+    stage_cache_bytes: int = Field(
+        default=Bounds().maximum_bytes, ge=0, description="Of all remembered stages together"
+    )
+    stage_cache_age_s: float = Field(
+        default=Bounds().maximum_age_s, ge=1, description="After this a stage runs again, however often it was used"
+    )
     minimum_free_bytes: int = Field(default=256 * 2**20, ge=0, description="Below this no build is begun")
     sandbox: Mode = Field(default=Mode.AUTO, description="auto is the strongest that works here")
     sandbox_image: str = Field(default="", description="What containers are made of; empty: none are used")
@@ -48,6 +55,10 @@ class Settings(BaseServiceSettings):
     def work(self) -> Path:
         """Where builds happen: one folder each, gone at the end."""
         return (self.data / "builder" / "work").absolute()
+
+    def cache_bounds(self) -> Bounds:
+        """Return how large the cache of stages may be."""
+        return Bounds(self.stage_cache_bytes, self.stage_cache_age_s)
 
     def tools(self) -> Tools:
         """Return what the pipeline is told of these settings."""

@@ -1,5 +1,6 @@
 """Bytes by digest in the JetStream object store: models, images, datasets, release indexes."""
 
+import base64
 from typing import Final, Protocol
 
 from nats.js import JetStreamContext
@@ -26,11 +27,18 @@ class BlobReader(Protocol):
 
 
 class Blobs:
-    """The object store, addressed by content: a put is idempotent, a get is verified."""
+    """A bucket of the object store, addressed by content: a put is idempotent, a get is verified."""
 
-    def __init__(self, js: JetStreamContext) -> None:
+    def __init__(self, js: JetStreamContext, bucket: str = BUCKET, *, maximum_age_s: float | None = None) -> None:
+        """Args: bucket: made when it is missing. maximum_age_s: when the server drops what was put; None: never."""
         self._js = js
+        self._name = bucket
+        self._maximum_age_s = maximum_age_s
         self._bucket: ObjectStore | None = None
+
+    def beside(self, bucket: str, *, maximum_age_s: float) -> "Blobs":
+        """Return another bucket of the same object store, for what may be lost."""
+        return Blobs(self._js, bucket, maximum_age_s=maximum_age_s)
 
     async def put(self, data: bytes, *, media_type: str, name: str = "") -> Blob:
         """Store `data` unless it is there, and return its reference.
@@ -56,17 +64,36 @@ class Blobs:
             data = await self._chunks(info.nuid or "", info.chunks or 0)
         except NotFoundError as error:
             raise BlobMissingError(
-                f"object store {BUCKET}: no object {digest}; it was deleted, or the event came from another cluster"
+                f"object store {self._name}: no object {digest}; it was deleted, or the event came from another cluster"
             ) from error
         if digest_of(data) != digest:
-            raise BlobMissingError(f"object store {BUCKET}: {digest} holds {len(data)} bytes of other content")
+            raise BlobMissingError(f"object store {self._name}: {digest} holds {len(data)} bytes of other content")
         return data
+
+    async def delete(self, digest: str) -> None:
+        """Remove the bytes with that digest, and every trace of them; nothing happens when there are none."""
+        bucket = await self._open()
+        try:
+            info = await bucket.get_info(digest)
+        except NotFoundError:
+            return
+        name = base64.urlsafe_b64encode(digest.encode()).decode()
+        # The client's own delete leaves a message for every name there ever was.
+        await self._js.purge_stream(self._stream, subject=f"$O.{self._name}.M.{name}")
+        await self._js.purge_stream(self._stream, subject=self._chunks_of(info.nuid or ""))
+
+    @property
+    def _stream(self) -> str:
+        return f"OBJ_{self._name}"
+
+    def _chunks_of(self, nuid: str) -> str:
+        return f"$O.{self._name}.C.{nuid}"
 
     async def _chunks(self, nuid: str, chunks: int) -> bytes:
         # Direct gets, because the client's own reader waits for ever when the server restarts under it.
-        subject, sequence, data = f"$O.{BUCKET}.C.{nuid}", 0, bytearray()
+        subject, sequence, data = self._chunks_of(nuid), 0, bytearray()
         for _ in range(chunks):
-            message = await self._js.get_msg(f"OBJ_{BUCKET}", seq=sequence + 1, subject=subject, direct=True, next=True)
+            message = await self._js.get_msg(self._stream, seq=sequence + 1, subject=subject, direct=True, next=True)
             sequence = message.seq or 0
             data += message.data or b""
         return bytes(data)
@@ -74,10 +101,18 @@ class Blobs:
     async def _open(self) -> ObjectStore:
         if self._bucket is None:
             try:
-                self._bucket = await self._js.object_store(BUCKET)
+                self._bucket = await self._js.object_store(self._name)
+                await self._keep_age()
             except (BucketNotFoundError, NotFoundError):
-                self._bucket = await self._js.create_object_store(BUCKET)
+                self._bucket = await self._js.create_object_store(self._name, ttl=self._maximum_age_s)
         return self._bucket
+
+    async def _keep_age(self) -> None:
+        """Let the server know of another age than the bucket was made with."""
+        config, age_s = (await self._js.stream_info(self._stream)).config, self._maximum_age_s
+        if age_s is not None and config.max_age != age_s:
+            window_s = min(config.duplicate_window or age_s, age_s)  # the server wants no longer one
+            await self._js.update_stream(config, max_age=age_s, duplicate_window=window_s)
 
     @staticmethod
     async def _holds(bucket: ObjectStore, digest: str) -> bool:

@@ -18,6 +18,8 @@ import pytest
 from nats.aio.client import Client
 
 from services.artifact_builder import store as builds
+from services.artifact_builder.caching.blobs import BlobCache
+from services.artifact_builder.caching.eviction import Bounds
 from services.artifact_builder.fingerprint import Toolbox
 from services.artifact_builder.handlers import Deps, build_commit
 from services.artifact_builder.pipeline import BuildRequest, BuildResult, build
@@ -190,7 +192,8 @@ async def test_the_same_commit_gives_the_same_digest_and_a_repeated_push_rebuild
     address, commit = repository
     store = Store(f"sqlite:///{tmp_path}/builder.db", builds.METADATA)
     blobs = Blobs(nc.jetstream())
-    deps = Deps(blobs, store, module_tools, Toolbox.of(module_tools), tmp_path / "elsewhere")
+    cache = BlobCache.beside(blobs, store, Bounds())
+    deps = Deps(blobs, store, module_tools, Toolbox.of(module_tools), tmp_path / "elsewhere", cache)
     pushed = SourcePushed(
         project=PROJECT, repository=address, ref="refs/heads/main", commit=commit, forge=Forge.GITEA, delivery="1"
     )

@@ -9,6 +9,8 @@ import pytest
 from nats.aio.client import Client
 
 from services.artifact_builder import store as builds
+from services.artifact_builder.caching.blobs import BlobCache
+from services.artifact_builder.caching.eviction import Bounds
 from services.artifact_builder.domain import build_key
 from services.artifact_builder.fingerprint import Toolbox
 from services.artifact_builder.handlers import Deps, build_commit, build_with_production_data
@@ -35,8 +37,8 @@ for name in ("train", "test"):
 
 @pytest.fixture
 def deps(nc: Client, tools: Tools, tmp_path: Path) -> Deps:
-    store = Store(f"sqlite:///{tmp_path}/builder.db", builds.METADATA)
-    return Deps(Blobs(nc.jetstream()), store, tools, TOOLBOX, tmp_path / "work")
+    store, blobs = Store(f"sqlite:///{tmp_path}/builder.db", builds.METADATA), Blobs(nc.jetstream())
+    return Deps(blobs, store, tools, TOOLBOX, tmp_path / "work", BlobCache.beside(blobs, store, Bounds()))
 
 
 def event_of(payload: Payload) -> Event[Any]:

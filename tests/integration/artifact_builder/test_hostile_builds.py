@@ -8,6 +8,8 @@ import pytest
 from nats.aio.client import Client
 
 from services.artifact_builder import store as builds
+from services.artifact_builder.caching.blobs import BlobCache
+from services.artifact_builder.caching.eviction import Bounds
 from services.artifact_builder.handlers import Deps, build_commit
 from services.artifact_builder.sandbox.engines import Engine, Mode
 from services.artifact_builder.sandbox.opening import SandboxOptions
@@ -32,8 +34,8 @@ def deps(nc: Client, tools: Tools, tmp_path: Path) -> Deps:
     require(Engine.BUBBLEWRAP)
     options = SandboxOptions(mode=Mode.BUBBLEWRAP, hidden=(Path(tools.signing_key),))
     strict = dataclasses.replace(tools, sandbox=options, step_disk_bytes=20_000_000, step_processes=20)
-    store = Store(f"sqlite:///{tmp_path}/builder.db", builds.METADATA)
-    return Deps(Blobs(nc.jetstream()), store, strict, TOOLBOX, tmp_path / "work")
+    store, blobs = Store(f"sqlite:///{tmp_path}/builder.db", builds.METADATA), Blobs(nc.jetstream())
+    return Deps(blobs, store, strict, TOOLBOX, tmp_path / "work", BlobCache.beside(blobs, store, Bounds()))
 
 
 @pytest.mark.parametrize(

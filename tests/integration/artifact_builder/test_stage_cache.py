@@ -7,10 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from nats.aio.client import Client
 
-from services.artifact_builder import store as builds
-from services.artifact_builder.caching.blobs import BlobCache
 from services.artifact_builder.caching.folder import FolderCache
 from services.artifact_builder.errors import BuildFailureError
 from services.artifact_builder.fingerprint import Toolbox
@@ -19,7 +16,6 @@ from services.artifact_builder.sandbox.plain import PlainProcess
 from services.artifact_builder.stages import Memory, Stages
 from services.artifact_builder.tools import Tools
 from shared.events.artifact import BuildStage
-from shared.store import Blobs, Store
 from tests.integration.artifact_builder.conftest import MANIFEST
 
 pytestmark = pytest.mark.slow
@@ -195,22 +191,3 @@ def test_other_packages_or_variables_run_everything(first: BuildResult, module_t
     again = build_of(FILES, module_tools, elsewhere)
     assert ran(again) == list(MAKES)
     assert again.digest == first.digest, "the same bits came out of two builds in two folders"
-
-
-async def test_the_services_cache_gives_what_was_put_and_forgets_what_was_lost(nc: Client, tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path}/builder.db", builds.METADATA)
-    blobs = Blobs(nc.jetstream())
-    cache = BlobCache(store, blobs)
-    assert await cache.get("k") is None
-    files = {"raw/train.npz": b"1", "train": b"2", "empty": b""}
-    await cache.put("k", files, stage="data", project="gestures")
-    await cache.put("k", files, stage="data", project="gestures")
-    assert await cache.get("k") == files
-    bucket = await nc.jetstream().object_store("ARTIFACTS")
-    await bucket.delete((await blobs.put(b"2", media_type="x")).digest)
-    assert await cache.get("k") is None
-    async with store.transaction() as tx:
-        assert builds.stage_outputs(tx, "k") is None
-    await cache.put("k", files, stage="data", project="gestures")
-    assert await cache.get("k") == files
-    store.close()

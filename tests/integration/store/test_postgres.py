@@ -1,5 +1,6 @@
 """The same store on PostgreSQL: a private cluster, started for these tests where Debian's packages are installed."""
 
+import asyncio
 import os
 import pwd
 import shutil
@@ -11,15 +12,19 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, insert, select
+from sqlalchemy import Column, Integer, MetaData, Table, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from device_gateway import store as gateway
 from services.artifact_builder import store as builder
+from services.artifact_builder.caching.blobs import BlobCache
+from services.artifact_builder.caching.eviction import Bounds, Entry
 from services.device_lab_scheduler import store as lab
 from services.drift_monitor import store as drift
 from services.rollout_controller import store as rollout
 from shared.store import Inbox, Outbox, OutgoingMessage, Store, StoreUnavailableError, inbox, outbox
+from tests.data.gestures.release import MemoryBlobs
+from tests.support import eventually
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = pytest.mark.skipif(not BINARIES, reason="PostgreSQL is missing: apt-get install postgresql")
@@ -108,6 +113,35 @@ async def test_of_two_replicas_that_handle_one_event_only_one_commits(database_u
             Inbox("b").add(tx, [event_id], NOW)
     first.close()
     second.close()
+
+
+async def test_of_two_builders_that_remember_one_stage_at_once_neither_fails(database_url: str) -> None:
+    first, second, watching = (Store(database_url, builder.METADATA) for _ in range(3))
+    waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT%'")
+
+    async def someone_waits() -> bool:
+        async with watching.transaction() as tx:
+            return bool(tx.scalar(waits))
+
+    def put() -> None:
+        cache = BlobCache(second, MemoryBlobs(), Bounds())
+        asyncio.run(cache.put("k", {"model": b"1"}, stage="train", project="fan"))
+
+    async with first.transaction() as tx:
+        builder.remember_stage(tx, "k", outputs={"model": "d"}, sizes={"d": 1}, stage="s", project="p", now_s=1.5)
+        putting = asyncio.create_task(asyncio.to_thread(put))
+        await eventually(someone_waits)
+    await putting
+    async with first.transaction() as tx:
+        [entry] = builder.cached_stages(tx)
+        assert entry == Entry("k", 1.5, 1.5, {"d": 1})
+        builder.stage_outputs(tx, "k", now_s=2.5)
+        builder.evict(tx, [entry])
+        assert builder.cached_stages(tx) == [Entry("k", 1.5, 2.5, {"d": 1})], "it was used since"
+        builder.evict(tx, builder.cached_stages(tx))
+        assert builder.cached_stages(tx) == []
+    for store in (first, second, watching):
+        store.close()
 
 
 def test_a_cluster_that_does_not_answer_is_named() -> None:
