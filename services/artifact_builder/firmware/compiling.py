@@ -17,6 +17,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from services.artifact_builder.codegen import GeneratedModel
+from services.artifact_builder.firmware.called import called_files
 from services.artifact_builder.firmware.signing import HEADER_BYTES, TRAILER_BYTES
 from shared.boards import Core, ImageBoard
 from shared.emulation.elf import flash_image, memory_sections
@@ -175,8 +176,8 @@ def compile_firmware(
         CompilerUnavailableError: the compiler is missing, was killed, ran out of disk or never ended.
     """
     sources = _write_sources(model, board, model_digest, workdir, playback=PLAYBACK in defines)
-    ours = [name for name in sources if name.startswith(_MODEL_FOLDERS)]
-    others = [name for name in sources if name not in ours]
+    ours = called_files(workdir, [name for name in sources if name.startswith(_MODEL_FOLDERS)])
+    others = [name for name in sources if not name.startswith(_MODEL_FOLDERS)]
     macros = [f"-D{name}" for name in defines]
     environment = _environment(cache_dir or workdir / "zig-cache")
     for command in (
@@ -431,10 +432,9 @@ def measure_alone(sources: Mapping[str, str], core: Core, *, workdir: Path, cach
     memory = _firmware_text("platform", "memory.c")
     for name, text in {**sources, "memory.c": memory, "link.ld": _firmware_text("library", "size.ld.in")}.items():
         (workdir / name).write_text(text, "utf-8")
-    names = sorted(name for name in (*sources, "memory.c") if name.endswith(".c"))
+    names = called_files(workdir, [name for name in (*sources, "memory.c") if name.endswith(".c")])
     command = _link_command(Toolchain.ZIG, Optimisation.SIZE, core, names)
-    output = _run(command, workdir, _environment(cache_dir))
-    if output is not None:
+    if (output := _run(command, workdir, _environment(cache_dir))) is not None:
         raise _refused(command, output)
     sections = {
         section.name: section.size_bytes for section in memory_sections((workdir / "firmware.elf").read_bytes())
