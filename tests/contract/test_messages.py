@@ -7,6 +7,7 @@ import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -41,6 +42,7 @@ every_payload = pytest.mark.parametrize("payload", PAYLOADS, ids=lambda payload:
 few_examples = settings(max_examples=20)
 
 
+@cache
 def published(payload: type[Payload]) -> Mapping[str, Any]:
     """Return the schema as the last release froze it, or before the first release as it is committed."""
     baseline = ROOT / freeze.FROZEN_PATH
@@ -68,6 +70,17 @@ def instances(node: Mapping[str, Any], root: Mapping[str, Any]) -> st.SearchStra
         required = {name: fields.pop(name) for name in node["required"]}
         return st.fixed_dictionaries(required, optional=fields)
     return scalars(node)
+
+
+@cache
+def published_documents(payload: type[Payload]) -> st.SearchStrategy[Any]:
+    return instances(published(payload), published(payload))
+
+
+@cache
+def current_documents(payload: type[Payload]) -> st.SearchStrategy[Any]:
+    schema = message_schema(payload)
+    return instances(schema, schema)
 
 
 def scalars(node: Mapping[str, Any]) -> st.SearchStrategy[Any]:
@@ -124,8 +137,7 @@ def payload_classes() -> Iterator[type[Payload]]:
 def test_current_code_reads_what_a_writer_of_the_published_schema_says(
     payload: type[Payload], data: st.DataObject
 ) -> None:
-    schema = published(payload)
-    document = data.draw(instances(schema, schema))
+    document = data.draw(published_documents(payload))
     assert isinstance(decoded(payload, document).data, payload)
 
 
@@ -133,8 +145,7 @@ def test_current_code_reads_what_a_writer_of_the_published_schema_says(
 @few_examples
 @given(data=st.data())
 def test_what_current_code_writes_is_valid_by_the_published_schema(payload: type[Payload], data: st.DataObject) -> None:
-    current = message_schema(payload)
-    event = decoded(payload, data.draw(instances(current, current)))
+    event = decoded(payload, data.draw(current_documents(payload)))
     Draft202012Validator(published(payload), format_checker=Draft202012Validator.FORMAT_CHECKER).validate(
         json.loads(event.to_bytes())
     )
@@ -144,8 +155,7 @@ def test_what_current_code_writes_is_valid_by_the_published_schema(payload: type
 @few_examples
 @given(data=st.data())
 def test_what_a_handler_returns_arrives_as_it_was_said(payload: type[Payload], data: st.DataObject) -> None:
-    schema = message_schema(payload)
-    said = decoded(payload, data.draw(instances(schema, schema)))
+    said = decoded(payload, data.draw(current_documents(payload)))
     (message,) = Emitter("test").messages([said.data], now=said.time, cause_id=said.id, run_id=said.correlationid)
     assert decode(message.subject, message.body).data == said.data
 
@@ -154,8 +164,7 @@ def test_what_a_handler_returns_arrives_as_it_was_said(payload: type[Payload], d
 @few_examples
 @given(data=st.data())
 def test_fields_that_a_newer_writer_adds_are_ignored(payload: type[Payload], data: st.DataObject) -> None:
-    schema = message_schema(payload)
-    document = data.draw(instances(schema, schema))
+    document = data.draw(current_documents(payload))
     assert decoded(payload, with_unknown_fields(document)) == decoded(payload, document)
 
 
@@ -163,8 +172,7 @@ def test_fields_that_a_newer_writer_adds_are_ignored(payload: type[Payload], dat
 @few_examples
 @given(data=st.data())
 def test_a_subject_and_a_type_name_each_other(payload: type[Payload], data: st.DataObject) -> None:
-    schema = message_schema(payload)
-    said = decoded(payload, data.draw(instances(schema, schema))).data
+    said = decoded(payload, data.draw(current_documents(payload))).data
     subject = subject_of(said)
     assert payload_type_of(subject) is payload
     scope = said.receiver if isinstance(said, Command) else said.project
@@ -214,8 +222,7 @@ def test_a_time_without_a_zone_is_refused_by_writers(naive: datetime) -> None:
 def test_a_time_without_a_zone_is_refused_by_readers(
     payload: type[Payload], data: st.DataObject, naive: datetime
 ) -> None:
-    schema = message_schema(payload)
-    document = {**data.draw(instances(schema, schema)), "time": naive.isoformat()}
+    document = {**data.draw(current_documents(payload)), "time": naive.isoformat()}
     with pytest.raises(ValidationError, match="timezone"):
         decoded(payload, document)
 
