@@ -260,12 +260,6 @@ def _key(bench: Bench, work: Path) -> Path:
     return work / "signing.pem"
 
 
-def default_cache() -> Path:
-    """Return where this user's stages are remembered."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "edgeloop"
-
-
 def require_replaceable(out: Path) -> None:
     """Raise UsageError when `out` holds something that no check wrote."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / REPORT_FILE).is_file())):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeloop.errors import EdgeloopError, GateFailedError, InfrastructureError, UsageError
-from edgeloop.layout import Layout
+from edgeloop.layout import Layout, compiler_cache
 from edgeloop.stack.secrets import ensure_signing_key
 from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError
 from services.artifact_builder.compilation import Compilation, Workbench, compile_model
@@ -124,7 +124,7 @@ def compile_file(
         bench = Workbench(
             key=key or layout.signing_key,
             work=Path(work),
-            compiler_cache=(data / "builder" / "compiler-cache").absolute(),
+            compiler_cache=compiler_cache(),
             toolchain=toolchain,
         )
         bench.compiler_cache.mkdir(parents=True, exist_ok=True)

@@ -117,6 +117,19 @@ def process_lives(pid: int) -> bool:
     return True
 
 
+def user_cache() -> Path:
+    """Return where this user's caches are.
+
+    Source: https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "edgeloop"
+
+
+def compiler_cache() -> Path:
+    """Return where the compiler keeps its runtime library: with the user, since every stack needs the same one."""
+    return Path(os.environ.get("EDGELOOP_COMPILER_CACHE") or user_cache() / "zig").absolute()
+
+
 def running_stack(data: Path) -> StackState:
     """Return the state of the stack that runs in `data`.
 

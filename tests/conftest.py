@@ -16,6 +16,23 @@ settings.register_profile(
 settings.load_profile("edgeloop")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def zig_cache(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Of every test and command, and kept between runs: the compiler's own library takes seconds for each core."""
+    assert request.config.cache is not None
+    folder = Path(request.config.cache.mkdir("zig"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGELOOP_COMPILER_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """One folder for all processes of a run."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
 @pytest.fixture
 def nats_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     """A private, empty NATS server that a test may kill and start again."""

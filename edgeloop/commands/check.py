@@ -11,6 +11,7 @@ from rich.text import Text
 
 from edgeloop.check_view import check_table, verdict_line
 from edgeloop.errors import ExitCode
+from edgeloop.layout import compiler_cache, user_cache
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption
 from edgeloop.terminal import Terminal
 from services.artifact_builder.firmware.compiling import Toolchain
@@ -45,11 +46,10 @@ def check(
     terminal = Terminal(as_json)
     if out is not None:
         checking.require_replaceable(out)
-    folder = (cache or checking.default_cache()).absolute()
     bench = checking.Bench(
         data=data,
-        cache=None if no_cache else folder / "stages",
-        compiler_cache=folder / "compiler",
+        cache=None if no_cache else (cache or user_cache()).absolute() / "stages",
+        compiler_cache=compiler_cache(),
         toolchain=toolchain,
     )
     report, result = asyncio.run(checking.check(path.resolve(), bench, lambda stage: terminal.note(f"{stage} …")))

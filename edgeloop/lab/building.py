@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from edgeloop.compiling import explained
-from edgeloop.layout import Layout
+from edgeloop.layout import Layout, compiler_cache
 from edgeloop.stack.secrets import ensure_signing_key
 from services.artifact_builder.codegen import generate
 from services.artifact_builder.domain import firmware_version
@@ -53,7 +53,7 @@ def build(
         UsageError: the model or the board is at fault.
         InfrastructureError: this machine is.
     """
-    layout, cache = Layout(data), (data / "builder" / "compiler-cache").absolute()
+    layout, cache = Layout(data), compiler_cache()
     ensure_signing_key(layout)
     cache.mkdir(parents=True, exist_ok=True)
     digest = digest_of(tflite)

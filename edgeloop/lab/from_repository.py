@@ -11,6 +11,7 @@ from edgeloop.compiling import emulated_board
 from edgeloop.errors import GateFailedError, UsageError
 from edgeloop.lab.building import Built, build
 from edgeloop.lab.subject import PLAYBACK, Subject, Wish, chosen, played, sensor_windows
+from edgeloop.layout import compiler_cache, user_cache
 from edgeloop.models import reference_answers
 from services.artifact_builder.pipeline import BuildResult
 from shared.procedures import Workload
@@ -31,9 +32,11 @@ def of_repository(path: Path, wish: Wish, told: Callable[[str], None]) -> Subjec
     """
     emulated_board(wish.board)
     _refuse_what_the_manifest_says(wish)
-    folder = checking.default_cache().absolute()
     bench = checking.Bench(
-        data=wish.data, cache=folder / "stages", compiler_cache=folder / "compiler", toolchain=wish.toolchain
+        data=wish.data,
+        cache=user_cache() / "stages",
+        compiler_cache=compiler_cache(),
+        toolchain=wish.toolchain,
     )
     report, result = asyncio.run(checking.check(path.resolve(), bench, lambda stage: told(f"{stage} …")))
     if result is None:

@@ -16,7 +16,7 @@ import httpx
 
 from edgeloop.errors import InfrastructureError
 from edgeloop.events import connected
-from edgeloop.layout import Layout, StackState, write_json, write_private
+from edgeloop.layout import Layout, StackState, compiler_cache, write_json, write_private
 from edgeloop.stack.disk import watch_disk
 from edgeloop.stack.fleet import Fleet, gateway_yaml, virtual_yaml
 from edgeloop.stack.lock import exclusive
@@ -242,15 +242,6 @@ async def running(options: StackOptions, say: Say) -> AsyncIterator[tuple[LocalS
             yield stack, await stack.start()
         finally:
             await asyncio.shield(stack.stop())
-
-
-def compiler_cache() -> Path:
-    """Return where the compiler keeps its runtime library: with the user, since every stack needs the same one.
-
-    Source: https://specifications.freedesktop.org/basedir-spec/latest/
-    """
-    named = os.environ.get("EDGELOOP_COMPILER_CACHE")
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "edgeloop/zig"
 
 
 def trusted_repositories() -> str:

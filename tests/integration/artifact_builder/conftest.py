@@ -66,11 +66,11 @@ def signing_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tools(tmp_path: Path, signing_key: Path) -> Tools:
+def tools(zig_cache: Path, signing_key: Path) -> Tools:
     """Return tools that trust the test's own repositories, so that every machine runs these tests alike."""
     return Tools(
         signing_key=signing_key,
-        compiler_cache=tmp_path / "compiler-cache",
+        compiler_cache=zig_cache,
         minimum_free_bytes=0,
         sandbox=SandboxOptions(mode=Mode.PROCESS, trusted=LOCAL_REPOSITORIES),
     )

@@ -54,10 +54,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def module_tools(tmp_path_factory: pytest.TempPathFactory, signing_key: Path) -> Tools:
+def module_tools(zig_cache: Path, signing_key: Path) -> Tools:
     return Tools(
         signing_key=signing_key,
-        compiler_cache=tmp_path_factory.mktemp("compiler-cache"),
+        compiler_cache=zig_cache,
         sandbox=SandboxOptions(trusted=LOCAL_REPOSITORIES),
     )
 

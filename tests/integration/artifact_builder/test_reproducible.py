@@ -18,9 +18,9 @@ from pathlib import Path
 from services.artifact_builder.pipeline import BuildRequest, Site, build_checkout
 from services.artifact_builder.sandbox.plain import PlainProcess
 from services.artifact_builder.tools import Tools
-checkout, work, key, umask = sys.argv[1:]
+checkout, work, key, umask, compiler_cache = sys.argv[1:]
 os.umask(int(umask, 8))
-tools = Tools(signing_key=Path(key), compiler_cache=Path(work) / "compiler-cache")
+tools = Tools(signing_key=Path(key), compiler_cache=Path(compiler_cache))
 site = Site(Path(checkout), Path(work), PlainProcess())
 request = BuildRequest("gestures", "https://forge.example/gestures.git", "0" * 40)
 result = asyncio.run(build_checkout(request, site, tools))
@@ -29,10 +29,10 @@ for artifact in result.artifacts:
 """
 
 
-def built(checkout: Path, work: Path, key: Path, *, umask: str, **environment: str) -> list[str]:
+def built(checkout: Path, work: Path, key: Path, compiler_cache: Path, *, umask: str, **environment: str) -> list[str]:
     for name in ("TMPDIR", "HOME"):
         Path(environment[name]).mkdir(parents=True)
-    command = [sys.executable, "-c", BUILD, str(checkout), str(work), str(key), umask]
+    command = [sys.executable, "-c", BUILD, str(checkout), str(work), str(key), umask, str(compiler_cache)]
     kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, env=kept | environment, cwd=work.parent, capture_output=True, text=True, timeout=280, check=False
@@ -41,7 +41,9 @@ def built(checkout: Path, work: Path, key: Path, *, umask: str, **environment: s
     return done.stdout.splitlines()
 
 
-def test_two_builds_of_two_clones_in_two_environments_give_the_same_bytes(tmp_path: Path, signing_key: Path) -> None:
+def test_two_builds_of_two_clones_in_two_environments_give_the_same_bytes(
+    tmp_path: Path, signing_key: Path, zig_cache: Path
+) -> None:
     origin = tmp_path / "origin"
     origin.mkdir()
     for name, text in FILES.items():
@@ -51,6 +53,7 @@ def test_two_builds_of_two_clones_in_two_environments_give_the_same_bytes(tmp_pa
     git(origin, "commit", "--quiet", "--message=Add")
     here, there = tmp_path / "here", tmp_path / "a much longer place, with spaces" / "and depth"
     results = []
+    compiler_caches = {here: zig_cache, there: there / "compiler-cache"}  # its library is built twice, too
     for place, environment in (
         (here, {"umask": "022", "TZ": "UTC", "LANG": "C.UTF-8", "PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "1"}),
         (there, {"umask": "077", "TZ": "Asia/Kolkata", "LC_ALL": "C", "PYTHONHASHSEED": "2", "OMP_NUM_THREADS": "2"}),
@@ -58,6 +61,7 @@ def test_two_builds_of_two_clones_in_two_environments_give_the_same_bytes(tmp_pa
         place.mkdir(parents=True)
         git(tmp_path, "clone", "--quiet", str(origin), str(place / "checkout"))
         folders = {"TMPDIR": str(place / "temporary"), "HOME": str(place / "home")}
-        results.append(built(place / "checkout", place / "work", signing_key, **environment, **folders))
+        cache = compiler_caches[place]
+        results.append(built(place / "checkout", place / "work", signing_key, cache, **environment, **folders))
     assert results[0] == results[1]
     assert len(results[0]) > 8

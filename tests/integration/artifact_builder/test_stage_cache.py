@@ -60,8 +60,8 @@ MAKES = (
 
 
 @pytest.fixture(scope="module")
-def module_tools(tmp_path_factory: pytest.TempPathFactory, signing_key: Path) -> Tools:
-    return Tools(signing_key=signing_key, compiler_cache=tmp_path_factory.mktemp("compiler-cache"))
+def module_tools(zig_cache: Path, signing_key: Path) -> Tools:
+    return Tools(signing_key=signing_key, compiler_cache=zig_cache)
 
 
 @pytest.fixture(scope="module")

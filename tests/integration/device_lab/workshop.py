@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 
+from edgeloop.layout import compiler_cache
 from services.artifact_builder.codegen import GeneratedModel, generate
 from services.artifact_builder.firmware.compiling import compile_firmware
 from services.artifact_builder.firmware.signing import generate_key, sign_image
@@ -19,7 +20,7 @@ VERSION = "1.0.0+7"
 
 @dataclass(frozen=True)
 class Workshop:
-    """A folder with a signing key and the compiler's cache."""
+    """A folder with a signing key."""
 
     folder: Path
 
@@ -35,7 +36,7 @@ class Workshop:
             image_board(board),
             model_digest=digest_of(INT8),
             workdir=Path(mkdtemp(dir=self.folder)),
-            cache_dir=self.folder / "zig-cache",
+            cache_dir=compiler_cache(),
         )
         signed = sign_image(
             compiled.binary,

@@ -30,13 +30,6 @@ def mlperf() -> Path:
 
 
 @pytest.fixture(scope="session")
-def zig_cache(request: pytest.FixtureRequest) -> Path:
-    """Kept between runs: the first build for a core compiles the compiler's own library for seconds."""
-    assert request.config.cache is not None
-    return Path(request.config.cache.mkdir("zig"))
-
-
-@pytest.fixture(scope="session")
 def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keys")
     generate_key(folder / "signing.pem", folder / "signing.pub.pem")

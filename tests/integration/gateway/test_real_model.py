@@ -27,7 +27,7 @@ BOARD = "cortex-m4"
 
 
 @pytest.fixture(scope="module")
-def firmware(release_key: Keys, tmp_path_factory: pytest.TempPathFactory) -> Image:
+def firmware(release_key: Keys, tmp_path_factory: pytest.TempPathFactory, zig_cache: Path) -> Image:
     """The gesture model as signed firmware."""
     folder = tmp_path_factory.mktemp("firmware")
     compiled = compile_firmware(
@@ -35,7 +35,7 @@ def firmware(release_key: Keys, tmp_path_factory: pytest.TempPathFactory) -> Ima
         image_board(BOARD),
         model_digest=digest_of(INT8),
         workdir=folder,
-        cache_dir=tmp_path_factory.getbasetemp().parent / "zig-cache",
+        cache_dir=zig_cache,
     )
     signed = sign_image(
         compiled.binary,

@@ -27,12 +27,10 @@ Build = Callable[..., Rig]
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Build:
+def build(tmp_path_factory: pytest.TempPathFactory, zig_cache: Path) -> Build:
     """Build the gesture model's firmware, changed or not, for a board."""
     folder = tmp_path_factory.mktemp("procedures")
     generate_key(folder / "signing.pem", folder / "signing.pub.pem")
-    assert request.config.cache is not None
-    cache = Path(request.config.cache.mkdir("zig"))
 
     def make(
         body: str = "", *, board: str = "cortex-m4", emulator: Emulator = Emulator.UNICORN, playback: bool = True
@@ -43,7 +41,7 @@ def build(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
             model_digest=digest_of(INT8),
             defines=(PLAYBACK,) if playback else (),
             workdir=Path(mkdtemp(dir=folder)),
-            cache_dir=cache,
+            cache_dir=zig_cache,
         )
         signed = sign_image(
             compiled.binary,
