@@ -15,10 +15,6 @@ from shared.emulation.dut import parse_info
 from shared.mlperf_tiny import COMMAND_CHARACTERS, Diagnosis, DutError, Line, Trouble
 from shared.mlperf_tiny.diagnosis import CHECK_CABLE, diagnose, dropped, lines_of, wrong_mode
 
-ANSWER_S: Final = 5.0
-"""Longer than the first load after a boot stalls on some boards, one second."""
-BOOT_S: Final = 2.0
-"""Opening some ports resets the board: how long its greeting may take. Others are silent for that time."""
 _HEX_BYTES: Final = (COMMAND_CHARACTERS - len("db %")) // 2
 
 
@@ -29,6 +25,16 @@ class Loading(StrEnum):
     """The reference: `db load`, then hexadecimal digits in commands of 80 characters."""
     BINARY = "binary"
     """Edgeloop's extension: `db bin`, then the bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for a board before its silence is judged, in seconds."""
+
+    boot_s: float = 2.0
+    """Opening some ports resets the board: how long its greeting may take. Others are silent for that time."""
+    answer_s: float = 5.0
+    """To a command, beside what it computes. Some boards stall for a second at the first load after a boot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,9 @@ class Run:
 class Session:
     """One board behind a line. Not thread-safe."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, patience: Patience = Patience()) -> None:
         self.line = line
+        self._patience = patience
         self._answered = False
 
     def greet(self) -> Identity:
@@ -97,13 +104,18 @@ class Session:
             raise DutError(dropped(f"{len(tensor)} bytes were sent, and the board still waits for more"))
         self._read_back(tensor)
 
-    def infer(self, times: int = 1, warmups: int = 0, *, timeout_s: float = ANSWER_S) -> Run:
+    def infer(self, times: int = 1, warmups: int = 0, *, computes_s: float = 0.0) -> Run:
         """Run the loaded input `warmups` + `times` times.
+
+        Args:
+            times: how often, between two readings of the board's timer.
+            warmups: how often before.
+            computes_s: what the runs may take, on top of the patience for any answer.
 
         Raises:
             DutError: the board ran something else, or its answer is damaged.
         """
-        said = self._ask(f"infer {times} {warmups}", timeout_s=timeout_s)
+        said = self._ask(f"infer {times} {warmups}", computes_s=computes_s)
         started = (_numbers("warmup-start", said), _numbers("infer-start", said))
         if started != ([warmups], [times]):
             raise DutError(dropped(f"infer {times} {warmups} was sent, and the board started {started}"))
@@ -132,8 +144,8 @@ class Session:
         self._ask("reset")
 
     def _listen(self) -> None:
-        greeting = self.line.exchange(b"", 1, timeout_s=BOOT_S)
-        found = diagnose(b"", greeting, answers=1, waited_s=BOOT_S)
+        greeting = self.line.exchange(b"", 1, timeout_s=self._patience.boot_s)
+        found = diagnose(b"", greeting, answers=1, waited_s=self._patience.boot_s)
         # A board that booted long ago is silent, and one that boots may have begun before anybody listened.
         if found and found.trouble in (Trouble.BAUD_MISMATCH, Trouble.WRONG_MODE):
             raise DutError(found)
@@ -174,13 +186,13 @@ class Session:
             at = next((n for n, (a, b) in enumerate(zip(digits, tensor.hex(), strict=False)) if a != b), len(digits))
             raise DutError(dropped(f"what the board holds is not what was sent, from byte {at // 2} on"))
 
-    def _ask(self, command: str, *, timeout_s: float = ANSWER_S) -> list[str]:
+    def _ask(self, command: str, *, computes_s: float = 0.0) -> list[str]:
         """Send a command that may be sent again, and return the lines of its answer without m-ready."""
-        said = self._exchange(command.encode("ascii") + b"%", timeout_s=timeout_s)
+        said = self._exchange(command.encode("ascii") + b"%", computes_s=computes_s)
         refusal = _error(said)
         if refusal is None:
             return said
-        again = self._exchange(command.encode("ascii") + b"%", timeout_s=timeout_s)
+        again = self._exchange(command.encode("ascii") + b"%", computes_s=computes_s)
         if _error(again) is None:
             raise DutError(dropped(f"{command}% was refused ({refusal}), and taken when it was sent again"))
         raise DutError(_refused(command, refusal))
@@ -191,7 +203,8 @@ class Session:
             raise DutError(dropped(f"the board refused {command} ({refusal}), which is right as it was sent"))
         return said
 
-    def _exchange(self, request: bytes, *, timeout_s: float = ANSWER_S) -> list[str]:
+    def _exchange(self, request: bytes, *, computes_s: float = 0.0) -> list[str]:
+        timeout_s = self._patience.answer_s + computes_s
         received = self.line.exchange(request, 1, timeout_s=timeout_s)
         found = diagnose(request, received, answers=1, waited_s=timeout_s)
         if found is None:
@@ -206,7 +219,7 @@ class Session:
         command = request[:20].split(b"%")[0].decode("ascii", "replace")
         # Twice: the first may only fill up what a binary load lacks.
         probe = b"name%" * max(1, len(request) // len(b"name%"))
-        if self.line.exchange(probe, 1, timeout_s=ANSWER_S):
+        if self.line.exchange(probe, 1, timeout_s=self._patience.answer_s):
             return dropped(
                 f"{command!r} went unanswered, and the board is alive: the end of it or of its answer is lost"
             )

@@ -28,7 +28,7 @@ from shared.events import digest_of
 from shared.inference.tflm import tflm_outputs
 from shared.mlperf_tiny import DutError, Trouble
 from shared.mlperf_tiny.serial_line import SerialLine
-from shared.mlperf_tiny.session import Loading, Session, hex_commands
+from shared.mlperf_tiny.session import Loading, Patience, Session, hex_commands
 from shared.mlperf_tiny.windows import Window, measure, more_inferences
 from tests.support import ROOT
 
@@ -41,11 +41,10 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def elf(tmp_path_factory: pytest.TempPathFactory, zig_cache: Path) -> Path:
     work = tmp_path_factory.mktemp("firmware")
-    (work / "cache").mkdir()
     compiled = compile_firmware(
-        generate(MODEL), BOARD, model_digest=digest_of(MODEL), workdir=work, cache_dir=work / "cache"
+        generate(MODEL), BOARD, model_digest=digest_of(MODEL), workdir=work, cache_dir=zig_cache
     )
     file = work / "board.elf"
     file.write_bytes(compiled.elf)
@@ -82,18 +81,23 @@ class Cable:
     echoes: bool = False
 
 
+BOOTED = Patience(boot_s=0.1)
+"""The board here is on before anybody listens, and does not greet."""
+
+
 @contextmanager
-def through(board: int, cable: Cable) -> Iterator[Session]:
+def through(board: int, cable: Cable, patience: Patience = BOOTED) -> Iterator[Session]:
     """A session with the board over a cable that may be bad."""
+    device = _connected(board)
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        threading.Thread(target=_carry, args=(server, board, cable), daemon=True).start()
+        threading.Thread(target=_carry, args=(server, device, cable), daemon=True).start()
         with closing(SerialLine(f"socket://127.0.0.1:{server.getsockname()[1]}")) as line:
-            yield Session(line)
+            yield Session(line, patience)
 
 
-def _carry(server: socket.socket, board: int, cable: Cable) -> None:
+def _carry(server: socket.socket, device: socket.socket, cable: Cable) -> None:
     host, _ = server.accept()
-    with closing(host), closing(_connected(board)) as device:
+    with closing(host), closing(device):
         back = threading.Thread(target=_pump, args=(device, host, cable.back), daemon=True)
         back.start()
         while data := _received(host):
@@ -227,7 +231,9 @@ BAD = {
 @pytest.mark.parametrize("name", list(BAD))
 def test_what_is_wrong_with_the_way_to_a_board_is_named(board: int, tensor: bytes, name: str) -> None:
     cable, trouble = BAD[name]
-    with through(board, cable) as session, pytest.raises(DutError) as caught:
+    # Long enough for what comes, and not much longer, since of most of these cables nothing does.
+    patience = replace(BOOTED, answer_s=1.0)
+    with through(board, cable, patience) as session, pytest.raises(DutError) as caught:
         _greet_and_load(session, tensor)
     assert caught.value.diagnosis.trouble is trouble, str(caught.value)
     assert "Next: " in str(caught.value)
@@ -257,7 +263,7 @@ def test_a_board_that_vanishes_is_named(board: int, tensor: bytes) -> None:
         with closing(line), closing(host), closing(_connected(board)) as device:
             for ends in ((device, host, ends_when_pulled), (host, device, bytes)):
                 threading.Thread(target=_pump, args=ends, daemon=True).start()
-            session = Session(line)
+            session = Session(line, BOOTED)
             session.greet()
             pulled.set()
             with pytest.raises(DutError, match=r"lost: .* went away.*Next: plug the board in again"):
@@ -275,14 +281,14 @@ def test_the_benchmark_runs_on_a_board_at_a_port_and_takes_no_emulators_time_for
     command = [
         *(sys.executable, "-m", "edgeloop", "bench", "mlperf-tiny", "--json", "--model", str(model)),
         *("--board", "cortex-m4", "--inputs", str(tmp_path), "--port", f"socket://127.0.0.1:{board}"),
-        *("--window-s", "20", "--loading", "binary"),
+        *("--window-s", "5", "--loading", "binary"),
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["inputs"], result["mismatches"], result["accuracy"]) == (3, 0, 1.0)
     assert result["board_class"] == "physical"
-    # An emulator's second is none: twenty of them take a fraction of that.
+    # An emulator's second is none: five of them take a fraction of that.
     assert (result["latency_ms_class"], result["energy_uj_class"]) == ("modelled", "modelled")
     assert "the clocks disagree" in result["latency_ms_basis"]
     assert result["latency_ms"] > 0
