@@ -1,6 +1,7 @@
 """What tests of several parts do alike: wait for a condition, run git, run a service as a process."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
@@ -50,6 +51,18 @@ def wait_until(find: Callable[[], T | None], *, within_s: float = WITHIN_S, look
 def _require_time(deadline: float, within_s: float) -> None:
     if time.monotonic() > deadline:
         pytest.fail(f"did not happen within {within_s:g} s")
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Return `folder` as `make` filled it: the first of several test processes runs it, the others wait for that."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = folder.with_suffix(f".{os.getpid()}")
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
 
 
 def text_of(file: Path) -> str:

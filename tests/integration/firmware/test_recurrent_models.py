@@ -1,6 +1,7 @@
 """Recurrent layers of Keras, from a model as people write it to firmware: nobody has to unroll anything."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from shared.boards import image_board
 from shared.emulation.on_unicorn import boot_unicorn
 from shared.inference.litert import litert_float_outputs
 from shared.releases.model_formats import ModelFormat
+from tests.support import made_once
 
 Images = Callable[..., bytes]
 Reference = Callable[[bytes, NDArray[np.int8]], list[bytes]]
@@ -26,7 +28,6 @@ _WINDOW = (12, 4)
 _ROWS = 60
 _SHOWN = 6
 _TRAINING = """
-import sys
 import keras
 import numpy as np
 from keras import layers
@@ -43,10 +44,11 @@ LAYERS = {
     "a GRU": [layers.GRU(5)],
     "a simple RNN": [layers.SimpleRNN(6)],
 }
-model = keras.Sequential([layers.Input((12, 4)), *LAYERS[sys.argv[1]], layers.Dense(3, activation="softmax")])
-model.save("model.keras")
 x = np.load("train.npz")["x"]
-np.save("answers.npy", model.predict(x, verbose=0))
+for name, stack in LAYERS.items():
+    model = keras.Sequential([layers.Input((12, 4)), *stack, layers.Dense(3, activation="softmax")])
+    model.save(name + ".keras")
+    np.save(name + ".npy", model.predict(x, verbose=0))
 """
 _FUSED = {"an LSTM": 1, "stacked LSTMs behind a convolution": 2, "LSTMs in both directions": 4}
 
@@ -64,14 +66,25 @@ def _run(folder: Path, *command: str) -> None:
     assert ended.returncode == 0, problem.read_text() if problem.is_file() else ended.stderr[-2000:]
 
 
-def _converted(folder: Path, layers: str) -> tuple[bytes, bytes, NDArray[np.float32]]:
+@pytest.fixture(scope="module")
+def keras_models(shared_folder: Path) -> Path:
+    """A folder with every model, what it answers, and the windows: TensorFlow is imported once for all."""
+
+    def make(folder: Path) -> None:
+        np.savez(folder / "train.npz", x=_windows(), y=np.arange(_ROWS) % 3)
+        _run(folder, "-c", _TRAINING)
+
+    return made_once(shared_folder / "recurrent-models", make)
+
+
+def _converted(keras_models: Path, layers: str, folder: Path) -> tuple[bytes, bytes, NDArray[np.float32]]:
     """Return the float32 model, the int8 one, and what Keras answers."""
-    np.savez(folder / "train.npz", x=_windows(), y=np.arange(_ROWS) % 3)
-    _run(folder, "-c", _TRAINING, layers)
+    shutil.copy(keras_models / "train.npz", folder)
+    shutil.copy(keras_models / f"{layers}.keras", folder / "model.keras")
     conversion.Request("model.keras", ModelFormat.KERAS, "train.npz", seed=1, classes=3).write(folder)
     _run(folder, "-m", conversion.__name__, conversion.REQUEST_FILE)
     float32, int8 = ((folder / name).read_bytes() for name in (conversion.FLOAT32_FILE, conversion.INT8_FILE))
-    return float32, int8, np.load(folder / "answers.npy")
+    return float32, int8, np.load(keras_models / f"{layers}.npy")
 
 
 @pytest.mark.slow
@@ -80,9 +93,9 @@ def _converted(folder: Path, layers: str) -> tuple[bytes, bytes, NDArray[np.floa
     [*_FUSED, "an LSTM backwards with another activation", "a GRU", "a simple RNN"],
 )
 def test_recurrent_layers_are_converted_as_they_are(
-    layers: str, tmp_path: Path, make_image: Images, tflm: Reference
+    layers: str, keras_models: Path, tmp_path: Path, make_image: Images, tflm: Reference
 ) -> None:
-    float32, int8, answers = _converted(tmp_path, layers)
+    float32, int8, answers = _converted(keras_models, layers, tmp_path)
     # One window after the other in one interpreter: a state that outlived its window would show here.
     np.testing.assert_allclose(litert_float_outputs(float32, _windows()), answers, atol=1e-5)
     generated = generate(int8)
@@ -99,9 +112,9 @@ def test_recurrent_layers_are_converted_as_they_are(
 
 
 @pytest.mark.slow
-def test_a_fused_lstm_gives_the_same_bytes_twice(tmp_path: Path) -> None:
+def test_a_fused_lstm_gives_the_same_bytes_twice(keras_models: Path, tmp_path: Path) -> None:
     results = []
     for name in "ab":
         (tmp_path / name).mkdir()
-        results.append(_converted(tmp_path / name, "LSTMs in both directions")[:2])
+        results.append(_converted(keras_models, "LSTMs in both directions", tmp_path / name)[:2])
     assert results[0] == results[1]
