@@ -277,7 +277,7 @@ class Build:
             steps.of_shape(read_dataset(part, name=name), manifest.input.shape, "production data")
         step, declared = manifest.data.prepare, _declared_datasets(manifest)
         inputs = DataInputs(
-            program=self._program("data.prepare", step, manifest, tree),
+            program=await self._program("data.prepare", step, manifest, tree),
             executable=digest_of_executable(step.command) if step else "",
             engine=self.site.sandbox.engine,
             tree=Tree(tree.root, ()) if step else tree.matching([path for _, _, path in declared]),
@@ -295,7 +295,7 @@ class Build:
         """
         step, path = manifest.model.train, manifest.model.file or manifest.model.path
         inputs = TrainInputs(
-            program=self._program("model.train", step, manifest, tree),
+            program=await self._program("model.train", step, manifest, tree),
             executable=digest_of_executable(step.command) if step else "",
             engine=self.site.sandbox.engine,
             tree=Tree(tree.root, ()) if step else tree.matching([path]),
@@ -310,7 +310,7 @@ class Build:
         return unpack(Source, await self.stages.remembered(Part.TRAIN, inputs, work))
 
     async def _test(self, manifest: Manifest, tree: Tree, data: Files, model: Source) -> None:
-        program = self._program("tests", manifest.tests, manifest, tree)
+        program = await self._program("tests", manifest.tests, manifest, tree)
         if program is None:
             return
         path = manifest.model.file or manifest.model.path
@@ -327,10 +327,11 @@ class Build:
     def _room(self, name: str) -> Room:
         return Room.of(self.site.work / name, self.site.sandbox, self.tools, self.stages.note_program)
 
-    def _program(self, key: str, step: Step | None, manifest: Manifest, tree: Tree) -> Script | None:
+    async def _program(self, key: str, step: Step | None, manifest: Manifest, tree: Tree) -> Script | None:
         if step is None:
             return None
-        return Script(key, step.command, tree.for_step(key, step.inputs), manifest.model.seed, step.timeout_s)
+        seen = await asyncio.to_thread(tree.for_step, key, step.inputs)
+        return Script(key, step.command, seen, manifest.model.seed, step.timeout_s)
 
     async def quantise(self, manifest: Manifest, datasets: Files, source: Source) -> Converted:
         """Return the model in float32 and int8.

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Final, Self
 
@@ -23,6 +24,9 @@ DOCUMENTATION: Final = (
     ".edgeloop.schema.json",
 )
 """What no step sees unless its `inputs` name it. What a step needs of the manifest it is told by variables."""
+
+MAXIMUM_PATTERNS: Final = 100
+"""Of one step: each is compared with every file."""
 
 _TIMESTAMP_S: Final = 315_532_800  # 1980-01-01, the earliest that archives can hold: a checkout's own time is chance
 
@@ -69,8 +73,12 @@ class Tree:
         """Return what the step at `key` of the manifest sees: its `inputs`, or all but the documentation.
 
         Raises:
-            AuthorError: a pattern names nothing, or a link leads out of the repository.
+            AuthorError: a pattern names nothing, there are too many, or a link leads out of the repository.
         """
+        if len(inputs) > MAXIMUM_PATTERNS:
+            raise AuthorError(
+                f"{key}.inputs has {len(inputs)} patterns; allowed are {MAXIMUM_PATTERNS}. Next: name folders instead"
+            )
         for index, pattern in enumerate(inputs):
             if not self.matching([pattern]).entries:
                 raise AuthorError(
@@ -98,21 +106,30 @@ class Tree:
 
 
 def expression(pattern: str) -> str:
-    """Return a pattern as a regular expression. It begins at the top; a folder stands for all that is in it."""
-    parts = pattern.strip("/").split("/")
-    *folders, last = parts
-    return "".join(_ANY_FOLDERS if part == "**" else f"{_part(part)}/" for part in folders) + _last(last)
+    """Return a pattern as a regular expression. It begins at the top; a folder stands for all that is in it.
+
+    What follows a star is looked for once: where it is found first leaves most to the rest, so that nothing is gained
+    by trying later places. Atomic groups say so, and no pattern takes more than a moment.
+    """
+    runs = [list(run) for is_names, run in groupby(_parts(pattern), lambda part: part != "**") if is_names]
+    begins, ends = _parts(pattern)[0] != "**", _parts(pattern)[-1] != "**"
+    found = []
+    for index, run in enumerate(runs):
+        names = "/".join(map(_name, run)) + ("(?=/|$)" if ends and run is runs[-1] else "/")
+        found.append(names if begins and index == 0 else f"(?>(?:[^/]+/)*?{names})")
+    return "".join(found) + ("" if ends else ".")
 
 
-_ANY_FOLDERS: Final = r"(?:[^/]+/)*"
+def _parts(pattern: str) -> list[str]:
+    return pattern.strip("/").split("/")
 
 
-def _last(part: str) -> str:
-    return ".+$" if part == "**" else f"{_part(part)}(?:/.+)?$"
-
-
-def _part(part: str) -> str:
-    return "".join({"*": "[^/]*", "?": "[^/]"}.get(character, re.escape(character)) for character in part)
+def _name(part: str) -> str:
+    first, *others = ("".join("[^/]" if sign == "?" else re.escape(sign) for sign in text) for text in part.split("*"))
+    if not others:
+        return first
+    *inner, last = others
+    return f"{first}{''.join(f'(?>[^/]*?{text})' for text in inner)}(?>[^/]*?{last}(?=/|$))"
 
 
 def _entries(root: Path) -> Iterator[Entry]:

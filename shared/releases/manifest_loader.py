@@ -1,6 +1,7 @@
 """Reads `edgeloop.yaml` and says of every problem: the line, the key, what was found, what is allowed, what to do."""
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 
 from shared.boards import ImageBoard, catalogue, image_boards
 from shared.events.dataset import DatasetRole
@@ -24,6 +25,9 @@ MANIFEST_NAME: Final = "edgeloop.yaml"
 DATASET_ENDING: Final = ".npz"
 MAXIMUM_BYTES: Final = 256 * 1024
 MAXIMUM_NODES: Final = 20_000  # aliases multiply: a few lines can stand for gigabytes
+
+MAXIMUM_CHARACTERS: Final = 4096
+_UNUSABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 Location: TypeAlias = tuple[int | str, ...]
 
@@ -88,8 +92,13 @@ def parse_manifest(text: str, file: str = MANIFEST_NAME) -> Manifest:
         ManifestError: it has problems.
     """
     document = _document(text, file)
+    values = _plain(document, [MAXIMUM_NODES])
+    if unusable := list(_unusable_texts(values)):
+        raise ManifestError(
+            file, [Problem(_line(document, location), _dotted(location), *said) for location, *said in unusable]
+        )
     try:
-        manifest = Manifest.model_validate(_plain(document, [MAXIMUM_NODES]), extra="forbid")
+        manifest = Manifest.model_validate(values, extra="forbid")
     except ValidationError as error:
         problems = [_of_validation(details, document) for details in error.errors(include_url=False)]
         raise ManifestError(file, problems) from error
@@ -116,9 +125,9 @@ def _document(text: str, file: str) -> CommentedMap:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         found = (error.problem or "a key twice").removeprefix("found ").split(" with value")[0]
         raise _unreadable(found, "each key once", "delete one of the two", line, file) from error
-    except (YAMLError, RecursionError) as error:
+    except Exception as error:  # over what is no date, number or key, ruamel.yaml raises whatever Python does
         mark = error.problem_mark or error.context_mark if isinstance(error, MarkedYAMLError) else None
-        found = (getattr(error, "problem", None) or str(error).splitlines()[0]).strip()
+        found = (getattr(error, "problem", None) or (str(error) or type(error).__name__).splitlines()[0]).strip()
         step = "correct the indentation, brackets or quotes there; tabs cannot indent"
         raise _unreadable(f"a syntax error ({found})", "YAML 1.2", step, mark.line + 1 if mark else 0, file) from error
     if not isinstance(document, CommentedMap):
@@ -138,6 +147,24 @@ def _plain(node: object, left: list[int]) -> Any:  # noqa: ANN401 - whatever YAM
         if isinstance(node, scalar):
             return scalar(node)
     return node
+
+
+def _unusable_texts(value: object, location: Location = ()) -> Iterator[tuple[Location, str, str, str]]:
+    """What YAML can write and neither programs, nor files, nor terminals take: (place, found, allowed, next step)."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            for _, found, allowed, step in _unusable_texts(key):
+                yield location, found, allowed, step
+            yield from _unusable_texts(inner, (*location, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _unusable_texts(inner, (*location, index))
+    elif isinstance(value, str):
+        if sign := _UNUSABLE.search(value):
+            yield location, f"the character U+{ord(sign.group()):04X}", "text that can be printed", "delete it"
+        elif len(value) > MAXIMUM_CHARACTERS:
+            found, allowed = f"{len(value):,} characters", f"text of at most {MAXIMUM_CHARACTERS:,}"
+            yield location, found, allowed, "put it into a file of the repository"
 
 
 def _line(document: CommentedMap, location: Location) -> int:

@@ -1,10 +1,14 @@
+import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.artifact_builder.caching.keys import key_of
 from services.artifact_builder.errors import AuthorError
-from services.artifact_builder.trees import Tree
+from services.artifact_builder.trees import Tree, expression
 
 FILES = (
     "train.py",
@@ -64,6 +68,44 @@ def test_a_step_sees_all_but_documentation_and_the_manifest(checkout: Path) -> N
 )
 def test_a_pattern_is_read_from_the_top(pattern: str, named: set[str], checkout: Path) -> None:
     assert names(Tree.of(checkout).matching([pattern])) == named
+
+
+NAMES = st.text("ab", min_size=1, max_size=3)
+PATHS = st.lists(NAMES, min_size=1, max_size=5).map("/".join)
+PATTERNS = st.lists(
+    st.just("**") | st.text("ab*?", min_size=1, max_size=4).filter(lambda part: "**" not in part),
+    min_size=1,
+    max_size=5,
+)
+
+
+def takes(pattern: list[str], path: list[str]) -> bool:
+    """Say the same as `expression`, by trying everything."""
+    if not pattern:
+        return True
+    if not path:
+        return False
+    first, *rest = pattern
+    if first == "**":
+        return not rest or takes(rest, path) or takes(pattern, path[1:])
+    return fnmatchcase(path[0], first) and takes(rest, path[1:])
+
+
+@given(pattern=PATTERNS, path=PATHS)
+def test_a_pattern_takes_what_trying_every_place_of_its_stars_takes(pattern: list[str], path: str) -> None:
+    assert bool(re.match(expression("/".join(pattern)), path)) == takes(pattern, path.split("/"))
+
+
+@pytest.mark.parametrize("pattern", ["**/" * 30 + "x", "*a" * 100 + "b", "**/*d/" * 40 + "x", "*/" * 60 + "x"])
+def test_no_pattern_takes_long_over_any_path(pattern: str) -> None:
+    """One that tried every place would not end while anybody waits."""
+    for path in ("d/" * 99 + "d", "a" * 255, "/".join(["a" * 9] * 100)):
+        assert re.match(expression(pattern), path) is None
+
+
+def test_more_patterns_than_anybody_writes_are_refused(checkout: Path) -> None:
+    with pytest.raises(AuthorError, match=r"tests\.inputs has 101 patterns; allowed are 100"):
+        Tree.of(checkout).for_step("tests", ["train.py"] * 101)
 
 
 def test_documentation_that_inputs_name_is_seen(checkout: Path) -> None:

@@ -1,6 +1,9 @@
+import contextlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.releases.manifest_loader import MAXIMUM_BYTES, ManifestError, Problem, load_manifest, parse_manifest
 
@@ -22,6 +25,8 @@ boards: [cortex-m4]
 gates:
   accuracy: 0.8
 """
+
+YAML_SIGNS = "&*!|>'\"%@`#?:,-[]{}<=0x1e.~\n\t \\\0"
 
 
 def problems(text: str) -> tuple[Problem, ...]:
@@ -105,6 +110,41 @@ def test_a_problem_names_its_line_its_key_and_what_to_do(old: str, new: str, lin
 def test_every_problem_is_said_at_once_in_the_order_of_the_file() -> None:
     text = VALID.replace("0.8", "high").replace("version: 1", "version: x").replace("[up, down]", "up")
     assert [problem.key for problem in problems(text)] == ["version", "labels", "gates.accuracy"]
+
+
+@pytest.mark.parametrize(
+    "scalar",
+    ["2026-13-45", "!!int many", "!!float many", "0x_", "9" * 5000, "!!omap 3", "&a [*a]", "? {? {a: b} : c} : d"],
+)
+def test_what_yaml_makes_nothing_of_is_a_problem_of_the_file(scalar: str) -> None:
+    assert problems(f"{VALID}x: {scalar}\n")[0].describe("edgeloop.yaml").startswith("edgeloop.yaml:")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key", "says"),
+    [
+        ("name: Gestures", 'name: "a\\0b"', 2, "name", "found the character U+0000"),
+        ("name: Gestures", 'name: "\\e[31m"', 2, "name", "found the character U+001B"),
+        ("prepare.py]", '"\\ud800"]', 9, "data.prepare.command[1]", "found the character U+D800"),
+        ("name: Gestures", '"\\0": 1\nname: Gestures', 1, "", "found the character U+0000"),
+        ("prepare.py]", "x" * 5000 + "]", 9, "data.prepare.command[1]", "found 5,000 characters"),
+    ],
+)
+def test_text_that_no_program_takes_is_refused_with_its_place(
+    old: str, new: str, line: int, key: str, says: str
+) -> None:
+    [problem] = problems(VALID.replace(old, new, 1))
+    assert (problem.line, problem.key) == (line, key)
+    assert says in problem.describe("edgeloop.yaml")
+
+
+@given(cuts=st.lists(st.tuples(st.integers(0, len(VALID)), st.integers(0, 9), st.text(YAML_SIGNS, max_size=4))))
+def test_a_manifest_that_was_damaged_anywhere_is_read_or_named(cuts: list[tuple[int, int, str]]) -> None:
+    text = VALID
+    for at, length, other in cuts:
+        text = text[:at] + other + text[at + length :]
+    with contextlib.suppress(ManifestError):
+        parse_manifest(text)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just words\n", "null\n"])
