@@ -2,7 +2,7 @@
 
 import typer
 
-from edgeloop.commands import lab_asking, lab_console, lab_looking, lab_testing
+from edgeloop.commands import lab_asking, lab_console, lab_looking, lab_submitting, lab_testing
 
 app = typer.Typer(help="Test firmware on boards, and share them.", no_args_is_help=True)
 app.command(
@@ -17,6 +17,9 @@ app.command("jobs", epilog="Example: edgeloop lab jobs --project gestures --all"
 app.command("history", epilog="Example: edgeloop lab history --project gestures --trend --junit report.xml")(
     lab_looking.history
 )
+app.command(
+    "submit", epilog="Example: edgeloop lab submit sha256:… --board cortex-m4 --procedure acceptance --count 2 --wait"
+)(lab_submitting.submit)
 app.command("reserve", epilog='Example: edgeloop lab reserve --need "core in cortex-m4" --for 1h --hold')(
     lab_asking.reserve
 )

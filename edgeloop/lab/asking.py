@@ -1,7 +1,8 @@
 """Asking the lab's desk and its places. A refusal becomes an error that says whose move is next."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeVar
 
 from nats.aio.client import Client
@@ -35,6 +36,9 @@ from shared.lab.messages import (
 )
 
 A = TypeVar("A", bound=Message)
+
+SUBMIT_TRIES: Final = 3
+SUBMIT_AGAIN_S: Final = 1.0
 
 _USERS_OWN: Final = frozenset({RefusalKind.BAD_REQUEST, RefusalKind.UNKNOWN, RefusalKind.CONFLICT, "413"})
 _SILENT: Final = "see that device_lab_scheduler runs: `edgeloop doctor`; `edgeloop up` starts it"
@@ -76,7 +80,11 @@ class LabClient:
         return found[0]
 
     async def submit(self, job: Submit) -> JobView:
-        """Queue a job."""
+        """Queue a job. A desk that is silent is asked again: the same id is the same job."""
+        for _ in range(SUBMIT_TRIES - 1):
+            with suppress(SilentError):
+                return await self._ask(job, JobView)
+            await asyncio.sleep(SUBMIT_AGAIN_S)
         return await self._ask(job, JobView)
 
     async def renew(self, board: str, token: int) -> HeldBoard:

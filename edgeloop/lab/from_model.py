@@ -10,7 +10,7 @@ from edgeloop.bench.recordings import labels_of, read_inputs
 from edgeloop.checking import slug
 from edgeloop.compiling import emulated_board, model_bytes
 from edgeloop.errors import UsageError
-from edgeloop.lab.building import build
+from edgeloop.lab.building import Built, build
 from edgeloop.lab.subject import NEED_LABELS, PLAYBACK, Labels, Subject, Wish, chosen, played, sensor_windows
 from edgeloop.models import ends_of, reference_answers
 from services.artifact_builder.measuring import probing_inputs
@@ -24,8 +24,13 @@ _SENSE: Final = frozenset({"smoke", PLAYBACK})
 _PROBES: Final = 20
 
 
-def of_model(file: Path, wish: Wish) -> Subject:
+def of_model(file: Path, wish: Wish, built: Built | None = None) -> Subject:
     """Compile a full-int8 .tflite, and read what it is to be tested on.
+
+    Args:
+        file: the model.
+        wish: what the user asked for.
+        built: its firmware, where it need not be compiled.
 
     Raises:
         UsageError: the model, the board, an input or a label is at fault, or missing.
@@ -39,7 +44,7 @@ def of_model(file: Path, wish: Wish) -> Subject:
     quantisation = Quantisation(scale=taken.scale, zero_point=taken.zero_point)
     x = (inputs.astype(np.float32) - quantisation.zero_point) * np.float32(quantisation.scale)
     windows = sensor_windows(x.reshape(len(x), *taken.shape[1:]), quantisation, wish.sensors, ())
-    built = build(
+    built = built or build(
         file,
         tflite,
         board,

@@ -24,7 +24,9 @@ async def image_digest(blobs: Blobs, target: str, board: str) -> str:
         UsageError: there is no such file or object, it is no image, or the release has none for the board.
     """
     if not target.startswith("sha256:"):
-        return (await blobs.put(_read(Path(target)), media_type=MediaType.IMAGE, name=Path(target).name)).digest
+        return (
+            await blobs.put(read_image_file(Path(target)), media_type=MediaType.IMAGE, name=Path(target).name)
+        ).digest
     data = await _stored(blobs, require_digest(target))
     if not data.startswith(b"{"):
         _require_image(data, target)
@@ -61,7 +63,12 @@ async def _stored(blobs: Blobs, digest: str) -> bytes:
         raise UsageError(str(error), next_step="`edgeloop artifact list` shows what was built") from error
 
 
-def _read(file: Path) -> bytes:
+def read_image_file(file: Path) -> bytes:
+    """Return a signed image's bytes.
+
+    Raises:
+        UsageError: there is no such file, or it is no image.
+    """
     try:
         data = file.read_bytes()
     except OSError as error:

@@ -66,6 +66,7 @@ class SmallLab:
         self.nc = nc
         self.views = {board.name: board for board in boards}
         self.orders: dict[str, JobView] = {}
+        self.submitted: list[Submit] = []
         self.tokens: dict[str, int] = {}
         self.history: tuple[str, ...] = ()
         self.touched: list[Touch] = []
@@ -123,6 +124,7 @@ class SmallLab:
 
     async def _submit(self, asked: Submit) -> JobView:
         if asked.id not in self.orders:
+            self.submitted.append(asked)
             taken = [lease.board for job in self.orders.values() for lease in job.held]
             held = []
             for demand in map(parse_requirement, asked.demands):

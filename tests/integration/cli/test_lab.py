@@ -4,65 +4,18 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from nats.aio.client import Client
 
-from edgeloop.cli import execute
 from edgeloop.layout import Layout
-from shared.bus import EmbeddedServer
 from shared.interop.signed_results import signed_result, unsigned_result
 from shared.lab import Health, VerdictKind
 from shared.lab.messages import JobState
+from tests.integration.cli.lab_cli import LabCli
 from tests.integration.cli.small_desk import SmallLab, board_view
-from tests.support import ROOT, eventually
+from tests.support import eventually
 from tests.support_interop import job_result
-
-
-@pytest.fixture
-async def lab(nc: Client) -> AsyncIterator[SmallLab]:
-    m7 = board_view("m7-1", board="cortex-m7", health=Health.QUARANTINED, reason="its canary failed")
-    async with SmallLab(nc, board_view("m4-1"), board_view("m4-2"), m7).open() as small:
-        yield small
-
-
-class Cli:
-    """Runs command lines in a thread: they have an event loop of their own."""
-
-    def __init__(self, url: str, data: Path, capfd: pytest.CaptureFixture[str]) -> None:
-        self.url, self.data = url, data
-        self._capfd = capfd
-
-    def arguments(self, *arguments: str) -> list[str]:
-        return ["lab", *arguments, "--nats-url", self.url, "--data", str(self.data)]
-
-    async def text(self, *arguments: str) -> tuple[int, str, str]:
-        code = await asyncio.to_thread(execute, self.arguments(*arguments))
-        said = self._capfd.readouterr()
-        return code, said.out, said.err
-
-    async def __call__(self, *arguments: str) -> tuple[int, Any]:
-        code, out, _ = await self.text(*arguments, "--json")
-        return code, json.loads(out)
-
-    def process(self, *arguments: str, stdin: int = subprocess.PIPE) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(
-            [sys.executable, "-m", "edgeloop", *self.arguments(*arguments)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-
-@pytest.fixture
-def cli(nats_server: EmbeddedServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(nats_server.url, tmp_path / "mine", capfd)
 
 
 async def only_job(lab: SmallLab) -> str:
@@ -72,34 +25,34 @@ async def only_job(lab: SmallLab) -> str:
 
 
 @pytest.mark.usefixtures("lab")
-async def test_boards_are_listed_with_health_and_reason_and_chosen_by_a_need(cli: Cli) -> None:
-    code, boards = await cli("boards")
+async def test_boards_are_listed_with_health_and_reason_and_chosen_by_a_need(lab_cli: LabCli) -> None:
+    code, boards = await lab_cli("boards")
     assert (code, [board["name"] for board in boards]) == (0, ["m4-1", "m4-2", "m7-1"])
     assert boards[2]["reason"] == "its canary failed"
-    code, boards = await cli("boards", "--need", "core in cortex-m7")
+    code, boards = await lab_cli("boards", "--need", "core in cortex-m7")
     assert [board["name"] for board in boards] == ["m7-1"]
-    code, out, _ = await cli.text("boards", "--need", "sensor has gyroscope")
+    code, out, _ = await lab_cli.text("boards", "--need", "sensor has gyroscope")
     assert (code, out) == (0, "no board of the lab meets it: `edgeloop lab boards` shows all\n")
 
 
 @pytest.mark.usefixtures("lab")
-async def test_a_need_that_nobody_can_read_is_bad_input(cli: Cli) -> None:
-    code, answer = await cli("boards", "--need", "ram>64k")
+async def test_a_need_that_nobody_can_read_is_bad_input(lab_cli: LabCli) -> None:
+    code, answer = await lab_cli("boards", "--need", "ram>64k")
     assert code == 2
     assert "--need 'ram>64k': requirement, condition 1" in answer["error"]
     assert "write it like" in answer["next_step"]
 
 
 @pytest.mark.usefixtures("nc")
-async def test_a_lab_without_a_desk_says_what_to_start(cli: Cli) -> None:
-    code, answer = await cli("boards")
+async def test_a_lab_without_a_desk_says_what_to_start(lab_cli: LabCli) -> None:
+    code, answer = await lab_cli("boards")
     assert code == 3
     assert "edgeloop.lab.desk.boards: nobody answered" in answer["error"]
     assert "edgeloop doctor" in answer["next_step"]
 
 
-async def test_watching_into_a_pipe_prints_a_line_a_change(cli: Cli, lab: SmallLab) -> None:
-    watching = cli.process("boards", "--watch", "--json")
+async def test_watching_into_a_pipe_prints_a_line_a_change(lab_cli: LabCli, lab: SmallLab) -> None:
+    watching = lab_cli.process("boards", "--watch", "--json")
     assert watching.stdout is not None
     try:
         first = json.loads(await asyncio.to_thread(watching.stdout.readline))
@@ -112,44 +65,46 @@ async def test_watching_into_a_pipe_prints_a_line_a_change(cli: Cli, lab: SmallL
     assert second[0]["reason"] == "it hung"
 
 
-async def test_a_reservation_is_granted_kept_and_given_back_without_typing_a_token(cli: Cli, lab: SmallLab) -> None:
-    code, job = await cli("reserve", "--need", "core in cortex-m4", "--count", "2", "--for", "1h", "--wait")
+async def test_a_reservation_is_granted_kept_and_given_back_without_typing_a_token(
+    lab_cli: LabCli, lab: SmallLab
+) -> None:
+    code, job = await lab_cli("reserve", "--need", "core in cortex-m4", "--count", "2", "--for", "1h", "--wait")
     assert (code, [lease["board"] for lease in job["held"]]) == (0, ["m4-1", "m4-2"])
-    code, listed = await cli("lease", "list")
+    code, listed = await lab_cli("lease", "list")
     assert [each["id"] for each in listed] == [job["id"]]
-    code, renewed = await cli("lease", "renew")
+    code, renewed = await lab_cli("lease", "renew")
     assert (code, len(renewed["renewed"]), lab.renewals) == (0, 2, 2)
-    assert await cli("release", "m4-1") == (0, {"released": ["m4-1"]})
-    code, answer = await cli("release", "m4-1")
+    assert await lab_cli("release", "m4-1") == (0, {"released": ["m4-1"]})
+    code, answer = await lab_cli("release", "m4-1")
     assert code == 2
     assert "m4-1: you do not hold it; you hold: m4-2" in answer["error"]
-    assert await cli("release", job["id"]) == (0, {"released": ["m4-2"]})
+    assert await lab_cli("release", job["id"]) == (0, {"released": ["m4-2"]})
     assert lab.orders[job["id"]].verdict is VerdictKind.PASSED
-    assert await cli("lease", "list") == (0, [])
+    assert await lab_cli("lease", "list") == (0, [])
 
 
 @pytest.mark.usefixtures("lab")
-async def test_tokens_are_kept_for_the_user_alone(cli: Cli) -> None:
-    await cli("reserve", "--board", "cortex-m4", "--wait")
-    file = Layout(cli.data).lab_tickets
+async def test_tokens_are_kept_for_the_user_alone(lab_cli: LabCli) -> None:
+    await lab_cli("reserve", "--board", "cortex-m4", "--wait")
+    file = Layout(lab_cli.data).lab_tickets
     assert file.stat().st_mode & 0o777 == 0o600
     assert '"token": 1' in file.read_text()
 
 
-async def test_a_reservation_that_must_wait_says_what_for_and_can_be_withdrawn(cli: Cli, lab: SmallLab) -> None:
-    await cli("reserve", "--count", "3", "--wait")
-    code, out, _ = await cli.text("reserve", "--need", "core in cortex-m4")
+async def test_a_reservation_that_must_wait_says_what_for_and_can_be_withdrawn(lab_cli: LabCli, lab: SmallLab) -> None:
+    await lab_cli("reserve", "--count", "3", "--wait")
+    code, out, _ = await lab_cli.text("reserve", "--need", "core in cortex-m4")
     assert code == 0
     assert "waits: a free board" in out
     assert "starts within 30 min 00 s" in out
     waiting = next(job.id for job in lab.orders.values() if job.state is JobState.WAITING)
-    code, answer = await cli("release", waiting)
+    code, answer = await lab_cli("release", waiting)
     assert (code, answer) == (0, {"released": []})
     assert lab.orders[waiting].state is JobState.ENDED
 
 
-async def test_whoever_stops_waiting_withdraws(cli: Cli, lab: SmallLab) -> None:
-    waiting = cli.process("reserve", "--count", "9", "--wait")
+async def test_whoever_stops_waiting_withdraws(lab_cli: LabCli, lab: SmallLab) -> None:
+    waiting = lab_cli.process("reserve", "--count", "9", "--wait")
     job = await only_job(lab)
     waiting.send_signal(signal.SIGINT)
     await asyncio.to_thread(waiting.communicate)
@@ -157,9 +112,9 @@ async def test_whoever_stops_waiting_withdraws(cli: Cli, lab: SmallLab) -> None:
     assert lab.orders[job].reason == "its holder stopped waiting"
 
 
-async def test_holding_renews_until_ctrl_c_gives_the_boards_back(cli: Cli, lab: SmallLab) -> None:
+async def test_holding_renews_until_ctrl_c_gives_the_boards_back(lab_cli: LabCli, lab: SmallLab) -> None:
     lab.ttl_s = 0.6
-    holding = cli.process("reserve", "--need", "core in cortex-m4", "--hold", "--json")
+    holding = lab_cli.process("reserve", "--need", "core in cortex-m4", "--hold", "--json")
     job = await only_job(lab)
     await eventually(lambda: lab.renewals > 2 or None)
     holding.send_signal(signal.SIGINT)
@@ -170,9 +125,9 @@ async def test_holding_renews_until_ctrl_c_gives_the_boards_back(cli: Cli, lab: 
     assert lab.orders[job].state is JobState.ENDED
 
 
-async def test_holding_ends_when_the_boards_are_lost(cli: Cli, lab: SmallLab) -> None:
+async def test_holding_ends_when_the_boards_are_lost(lab_cli: LabCli, lab: SmallLab) -> None:
     lab.ttl_s = 0.6
-    holding = cli.process("reserve", "--need", "core in cortex-m4", "--hold")
+    holding = lab_cli.process("reserve", "--need", "core in cortex-m4", "--hold")
     await only_job(lab)
     await eventually(lambda: lab.renewals > 0 or None)
     lab.take_away("m4-1")
@@ -181,10 +136,10 @@ async def test_holding_ends_when_the_boards_are_lost(cli: Cli, lab: SmallLab) ->
     assert "lost: m4-1: token 1 holds no lease; token 2 does" in err.decode()
 
 
-async def test_a_lost_lease_is_told_by_renewing_it(cli: Cli, lab: SmallLab) -> None:
-    await cli("reserve", "--board", "cortex-m4", "--wait")
+async def test_a_lost_lease_is_told_by_renewing_it(lab_cli: LabCli, lab: SmallLab) -> None:
+    await lab_cli("reserve", "--board", "cortex-m4", "--wait")
     lab.take_away("m4-1")
-    code, answer = await cli("lease", "renew", "m4-1")
+    code, answer = await lab_cli("lease", "renew", "m4-1")
     assert (code, answer["renewed"]) == (3, [])
     assert "token 2 does" in answer["lost"][0]
 
@@ -207,8 +162,8 @@ async def test_a_lost_lease_is_told_by_renewing_it(cli: Cli, lab: SmallLab) -> N
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-async def test_bad_input_is_named(cli: Cli, arguments: list[str], said: str) -> None:
-    code, _, err = await cli.text(*arguments)
+async def test_bad_input_is_named(lab_cli: LabCli, arguments: list[str], said: str) -> None:
+    code, _, err = await lab_cli.text(*arguments)
     assert code == 2
     assert said in err
     assert "next:" in err
@@ -224,11 +179,11 @@ async def test_bad_input_is_named(cli: Cli, arguments: list[str], said: str) -> 
     ],
 )
 async def test_following_a_job_ends_with_it_and_exits_by_its_verdict(
-    cli: Cli, lab: SmallLab, verdict: VerdictKind, code: int
+    lab_cli: LabCli, lab: SmallLab, verdict: VerdictKind, code: int
 ) -> None:
-    await cli("reserve", "--board", "cortex-m4", "--wait")
+    await lab_cli("reserve", "--board", "cortex-m4", "--wait")
     (job,) = lab.orders
-    following = cli.process("jobs", job, "--watch", "--json")
+    following = lab_cli.process("jobs", job, "--watch", "--json")
     assert following.stdout is not None
     first = json.loads(await asyncio.to_thread(following.stdout.readline))
     lab.end(job, verdict, "so it was")
@@ -237,27 +192,27 @@ async def test_following_a_job_ends_with_it_and_exits_by_its_verdict(
     assert [json.loads(line)["verdict"] for line in out.splitlines()] == [verdict]
 
 
-async def test_jobs_that_have_ended_are_listed_when_asked_for(cli: Cli, lab: SmallLab) -> None:
-    await cli("reserve", "--board", "cortex-m4", "--project", "gestures", "--wait")
+async def test_jobs_that_have_ended_are_listed_when_asked_for(lab_cli: LabCli, lab: SmallLab) -> None:
+    await lab_cli("reserve", "--board", "cortex-m4", "--project", "gestures", "--wait")
     (job,) = lab.orders
     lab.end(job, VerdictKind.FAILED, "accuracy 0.7")
-    code, out, _ = await cli.text("jobs")
+    code, out, _ = await lab_cli.text("jobs")
     assert "no jobs wait or run" in out
-    code, found = await cli("jobs", "--all", "--project", "gestures")
+    code, found = await lab_cli("jobs", "--all", "--project", "gestures")
     assert [each["reason"] for each in found["jobs"]] == ["accuracy 0.7"]
-    code, found = await cli("jobs", "--all", "--project", "other")
+    code, found = await lab_cli("jobs", "--all", "--project", "other")
     assert (code, found["jobs"]) == (0, [])
 
 
 @pytest.mark.usefixtures("lab")
-async def test_boards_are_taken_out_and_brought_back(cli: Cli) -> None:
-    code, board = await cli("health", "m4-1", "take-out", "--reason", "new antenna")
+async def test_boards_are_taken_out_and_brought_back(lab_cli: LabCli) -> None:
+    code, board = await lab_cli("health", "m4-1", "take-out", "--reason", "new antenna")
     assert (code, board["health"], board["reason"]) == (0, "maintenance", "new antenna")
-    code, board = await cli("health", "m4-1", "bring-back")
+    code, board = await lab_cli("health", "m4-1", "bring-back")
     assert board["health"] == "probation"
 
 
-async def test_history_says_how_far_each_result_is_trusted(cli: Cli, lab: SmallLab, tmp_path: Path) -> None:
+async def test_history_says_how_far_each_result_is_trusted(lab_cli: LabCli, lab: SmallLab, tmp_path: Path) -> None:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from shared.artifacts.keys import PublicKey
@@ -276,19 +231,19 @@ async def test_history_says_how_far_each_result_is_trusted(cli: Cli, lab: SmallL
     )
     pem, report = tmp_path / "key.pem", tmp_path / "report.xml"
     pem.write_bytes(key.pem)
-    code, found = await cli("history", "--trend", "--key", str(pem), "--junit", str(report))
+    code, found = await lab_cli("history", "--trend", "--key", str(pem), "--junit", str(report))
     assert [each["signature"] for each in found["results"]] == ["verified", "untrusted", "unsigned"]
     # 5 instructions would have failed nothing and hidden everything: what a stranger signed counts for nothing.
     (trend,) = found["trends"]
     assert (trend["counts"], trend["gate"]["outcome"], code) == ([1_000_000, 1_002_000], "failed", 1)
     assert report.read_text().count("<testsuite ") == 2
-    code, found = await cli("history")
+    code, found = await lab_cli("history")
     assert (code, [each["signature"] for each in found["results"]]) == (0, ["unchecked", "unchecked", "unsigned"])
 
 
-async def test_a_console_carries_bytes_of_a_pipe_and_shows_what_was_lost(cli: Cli, lab: SmallLab) -> None:
-    await cli("reserve", "--board", "cortex-m4", "--wait")
-    talking = cli.process("console", "m4-1", "--reset", "--follow")
+async def test_a_console_carries_bytes_of_a_pipe_and_shows_what_was_lost(lab_cli: LabCli, lab: SmallLab) -> None:
+    await lab_cli("reserve", "--board", "cortex-m4", "--wait")
+    talking = lab_cli.process("console", "m4-1", "--reset", "--follow")
     assert talking.stdin is not None
     assert talking.stdout is not None
     talking.stdin.write(b"name%")
@@ -305,9 +260,9 @@ async def test_a_console_carries_bytes_of_a_pipe_and_shows_what_was_lost(cli: Cl
     assert [(touch.reset, touch.write) for touch in lab.touched] == [(True, b""), (False, b"name%")]
 
 
-async def test_a_console_at_the_end_of_its_input_leaves_once_the_board_is_quiet(cli: Cli, lab: SmallLab) -> None:
-    await cli("reserve", "--board", "cortex-m4", "--wait")
-    talking = cli.process("console", "m4-1", "--linger", "0.3", "--echo")
+async def test_a_console_at_the_end_of_its_input_leaves_once_the_board_is_quiet(lab_cli: LabCli, lab: SmallLab) -> None:
+    await lab_cli("reserve", "--board", "cortex-m4", "--wait")
+    talking = lab_cli.process("console", "m4-1", "--linger", "0.3", "--echo")
     out, err = await asyncio.to_thread(talking.communicate, b"x" * 5000)
     assert (talking.returncode, err) == (0, b"")
     assert (out.count(b"x"), out.count(b"X")) == (5000, 5000)
@@ -315,10 +270,10 @@ async def test_a_console_at_the_end_of_its_input_leaves_once_the_board_is_quiet(
     assert lab.orders
 
 
-async def test_a_console_whose_lease_cannot_be_renewed_closes(cli: Cli, lab: SmallLab) -> None:
+async def test_a_console_whose_lease_cannot_be_renewed_closes(lab_cli: LabCli, lab: SmallLab) -> None:
     lab.ttl_s = 0.6
-    await cli("reserve", "--board", "cortex-m4", "--wait")
-    talking = cli.process("console", "m4-1")
+    await lab_cli("reserve", "--board", "cortex-m4", "--wait")
+    talking = lab_cli.process("console", "m4-1")
     await eventually(lambda: lab.renewals > 1 or None)
     lab.take_away("m4-1")
     code = await asyncio.to_thread(talking.wait)
@@ -327,10 +282,10 @@ async def test_a_console_whose_lease_cannot_be_renewed_closes(cli: Cli, lab: Sma
     assert "token 1 holds no lease; token 2 does" in err.decode()
 
 
-async def test_ctrl_bracket_leaves_a_console_at_a_terminal_where_ctrl_c_is_the_boards(cli: Cli, lab: SmallLab) -> None:
-    await cli("reserve", "--board", "cortex-m4", "--wait")
+async def test_ctrl_bracket_leaves_a_console_and_ctrl_c_is_the_boards(lab_cli: LabCli, lab: SmallLab) -> None:
+    await lab_cli("reserve", "--board", "cortex-m4", "--wait")
     ours, theirs = os.openpty()
-    talking = cli.process("console", "m4-1", stdin=theirs)
+    talking = lab_cli.process("console", "m4-1", stdin=theirs)
     os.close(theirs)
     assert talking.stdout is not None
     try:

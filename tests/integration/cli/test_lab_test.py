@@ -113,7 +113,7 @@ def test_a_repository_is_built_and_tested_on_its_own_test_set(data: Path, tmp_pa
     code, found = lab_test(tree, data, "--procedure", "playback", "--rows", "5")
     assert (code, found["figures"]["windows"]) == (0, 5)
     code, found = lab_test(tree, data, "--accuracy", "0.1")
-    assert (code, "--accuracy: a repository is tested on its own test set" in found["error"]) == (2, True)
+    assert (code, "--accuracy: a release is tested on its own test set" in found["error"]) == (2, True)
     (tree / "edgeloop.yaml").write_text(MANIFEST.replace("cortex-m4", "cortex-m7"))
     code, found = lab_test(tree, data)
     assert (code, found["error"]) == (2, "--board cortex-m4: the release has firmware for cortex-m7")
