@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 from shared.events import Payload
 from shared.events.dataset import DatasetAdded
 from shared.events.device import DeviceReported
+from shared.events.lab import LabBoardHealthChanged, LabJobEnded
 from shared.events.source import SourcePushed
 from shared.runtime.handlers import Handler, Route, Timer, Worker
 from shared.telemetry import Telemetry
@@ -31,6 +32,7 @@ COMMAND_LINE: Final = "edgeloop"
 OUTSIDE: Final[Mapping[str, Outside]] = {
     "source_webhook": Outside("an HTTP delivery of a forge", (SourcePushed,)),
     "device_gateway": Outside("a poll of its boards", (DeviceReported, Telemetry)),
+    "device_lab_scheduler": Outside("a step of its desk", (LabJobEnded, LabBoardHealthChanged)),
     COMMAND_LINE: Outside("`edgeloop data add`", (DatasetAdded,)),
 }
 """What no routing table shows: a webhook arrives by HTTP, a gateway polls boards, people use the command line.

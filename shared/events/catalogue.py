@@ -10,7 +10,7 @@ from shared.events.dataset import DatasetAdded
 from shared.events.device import DeviceReported, InstallObserved, InstallRelease
 from shared.events.drift import DriftDetected, RetrainingRequested
 from shared.events.envelope import TYPE_PREFIX, Event
-from shared.events.lab import CandidateAccepted, CandidateRefused, RunStaging
+from shared.events.lab import CandidateAccepted, CandidateRefused, LabBoardHealthChanged, LabJobEnded, RunStaging
 from shared.events.rollout import (
     RolloutFailed,
     RolloutRolledBack,
@@ -34,6 +34,8 @@ PAYLOADS: Final[tuple[type[Payload], ...]] = (
     RunStaging,
     CandidateAccepted,
     CandidateRefused,
+    LabJobEnded,
+    LabBoardHealthChanged,
     RolloutStarted,
     RolloutStageCompleted,
     RolloutSucceeded,

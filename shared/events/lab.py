@@ -38,6 +38,49 @@ class Origin(StrEnum):
     MODELLED = "modelled"
 
 
+class Health(StrEnum):
+    """How far a board is trusted. Only a good one is given jobs."""
+
+    GOOD = "good"
+    SUSPECT = "suspect"
+    """Something went wrong on it: the canary decides whether it was the board."""
+    PROBATION = "probation"
+    """New, or back from quarantine: it has to pass the canary several times."""
+    QUARANTINED = "quarantined"
+    """It lied, vanished, or is another board than it says. Somebody must look at it."""
+    MAINTENANCE = "maintenance"
+    """Somebody works on it."""
+    RETIRED = "retired"
+    """Gone for good; its history stays."""
+
+
+class JobKind(StrEnum):
+    """Who works with the boards, and who may be asked to leave them."""
+
+    STAGING = "staging"
+    TEST = "test"
+    BENCHMARK = "benchmark"
+    """May be preempted, and then waits again with its old age."""
+    RESERVATION = "reservation"
+    """A person's: the lease is theirs to renew and to give back."""
+
+
+class VerdictKind(StrEnum):
+    """What a job ends in, once. Only FAILED says something against the firmware."""
+
+    PASSED = "passed"
+    FLAKY = "flaky"
+    """Passed in the end, and failed or misbehaved on a good board before: it counts as passed, and says so."""
+    FAILED = "failed"
+    INFRASTRUCTURE = "infrastructure"
+    """The board, its rack or the lab failed; the firmware was not judged."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the release may go on."""
+        return self in (VerdictKind.PASSED, VerdictKind.FLAKY)
+
+
 class BoardResult(BaseModel):
     """What one board measured of one release."""
 
@@ -91,3 +134,30 @@ class CandidateRefused(Payload):
     reason: str
     boards: tuple[BoardResult, ...] = ()
     checks: tuple[Check, ...] = ()
+
+
+class LabJobEnded(Payload):
+    """A job of the device lab is over, once and for all."""
+
+    TYPE: ClassVar[str] = "lab.job_ended.v1"
+
+    job: str
+    kind: JobKind
+    verdict: VerdictKind
+    reason: str = Field(default="", description="Why it did not pass")
+    boards: tuple[Slug, ...] = Field(default=(), description="Those it was tried on, in order")
+    attempts: int = Field(default=0, description="How often it was tried")
+    waited_s: float = Field(description="From its submission to its first board, or to its end without any")
+    ran_s: float = Field(default=0.0, description="From its first board to its end")
+
+
+class LabBoardHealthChanged(Payload):
+    """The lab trusts a board more or less than before. Boards are of no project: it stands under `lab`."""
+
+    TYPE: ClassVar[str] = "lab.board_health_changed.v1"
+
+    board: Slug
+    place: Slug
+    before: Health | None = Field(default=None, description="None: it is new")
+    health: Health
+    reason: str = ""

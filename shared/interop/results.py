@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.events import Check
-from shared.events.lab import BoardClass, Numerics
-from shared.lab.verdict import VerdictKind
+from shared.events.lab import BoardClass, Numerics, VerdictKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,12 @@ or several at once. It gets them by *leases*, which end unless renewed, and whos
 checks at a *fence*. A *reservation* is a job in which a person works instead of a program.
 """
 
-from shared.lab.board import Health, LabBoard, Place
-from shared.lab.job import Job, JobKind
+from shared.events.lab import Health, JobKind, VerdictKind
+from shared.lab.board import LabBoard, Place
+from shared.lab.job import Job
 from shared.lab.lease import Fence, Lease, LeaseLostError, StaleTokenError
 from shared.lab.requirement import Requirement, RequirementError, parse_requirement
-from shared.lab.verdict import Attempt, AttemptOutcome, Verdict, VerdictKind, judge
+from shared.lab.verdict import Attempt, AttemptOutcome, Verdict, judge
 
 __all__ = [
     "Attempt",

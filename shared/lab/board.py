@@ -1,26 +1,9 @@
 """Boards and the places they hang at. Times are seconds since the epoch."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from shared.boards import BoardFacts
-from shared.events.lab import BoardClass
-
-
-class Health(StrEnum):
-    """How far a board is trusted. Only a good one is given jobs."""
-
-    GOOD = "good"
-    SUSPECT = "suspect"
-    """Something went wrong on it: the canary decides whether it was the board."""
-    PROBATION = "probation"
-    """New, or back from quarantine: it has to pass the canary several times."""
-    QUARANTINED = "quarantined"
-    """It lied, vanished, or is another board than it says. Somebody must look at it."""
-    MAINTENANCE = "maintenance"
-    """Somebody works on it."""
-    RETIRED = "retired"
-    """Gone for good; its history stays."""
+from shared.events.lab import BoardClass, Health
 
 
 @dataclass(frozen=True, slots=True)

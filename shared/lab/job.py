@@ -1,20 +1,9 @@
 """What the lab is asked to do."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from shared.events.lab import JobKind
 from shared.lab.requirement import ANY, Requirement
-
-
-class JobKind(StrEnum):
-    """Who works with the boards, and who may be asked to leave them."""
-
-    STAGING = "staging"
-    TEST = "test"
-    BENCHMARK = "benchmark"
-    """May be preempted, and then waits again with its old age."""
-    RESERVATION = "reservation"
-    """A person's: the lease is theirs to renew and to give back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
-from shared.lab.job import JobKind
+from shared.events.lab import JobKind
 
 _SHUT: Final = float("-inf")
 """The deadline of a lease that was given back."""

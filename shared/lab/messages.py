@@ -10,14 +10,13 @@ Durations go over the wire, never times of day: clocks of racks differ, and each
 
 from enum import StrEnum
 from typing import ClassVar, Final
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.events import Digest, Slug
-from shared.events.lab import BoardClass
-from shared.lab.board import Health
-from shared.lab.job import JobKind
-from shared.lab.verdict import AttemptOutcome, VerdictKind
+from shared.events.lab import BoardClass, Health, JobKind, Numerics, VerdictKind
+from shared.lab.verdict import AttemptOutcome
 
 DESK_ROOT: Final = "edgeloop.lab.desk"
 PLACE_ROOT: Final = "edgeloop.lab.place"
@@ -86,6 +85,8 @@ class Work(Message):
         image: The signed firmware image.
         workload: What to ask of it, and what to expect; `shared.procedures.workloads` reads and writes it.
         identity: The board that it is meant for; another one is not flashed.
+        release: What the image belongs to; none: it stands for itself.
+        toolchain: What compiled it. With `numerics` it says which results may be compared.
     """
 
     procedure: Slug
@@ -93,6 +94,9 @@ class Work(Message):
     workload: Digest
     deadline_s: float = Field(gt=0)
     identity: str = ""
+    release: Digest | None = None
+    toolchain: str = ""
+    numerics: Numerics = Numerics.TFLM
 
 
 class Grant(Request):
@@ -196,6 +200,7 @@ class Submit(Request):
     Attributes:
         demands: Requirements as text, one per board, such as ``core in cortex-m4; ram>=64k``.
         work: One for each board; none: a person works, by `Touch`.
+        run: The pipeline run that it belongs to.
     """
 
     VERB: ClassVar[str] = "submit"
@@ -208,6 +213,7 @@ class Submit(Request):
     limit_s: float = Field(default=600.0, gt=0)
     work: tuple[Work, ...] = ()
     holder: str = Field(default="", description="Who renews the leases, where no program does")
+    run: UUID | None = None
 
 
 class HeldBoard(Message):

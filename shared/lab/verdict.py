@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from shared.events.lab import VerdictKind
+
 ATTEMPTS: Final = 3
 CONVINCING: Final = 2
 """Boards in good health on which a firmware has to misbehave before it is the firmware's fault."""
@@ -47,22 +49,6 @@ class Attempt:
     def blames_firmware(self) -> bool:
         """Whether the firmware misbehaved on a board that was in good health right after."""
         return self.outcome in MISBEHAVIOUR and self.canary_passed is True
-
-
-class VerdictKind(StrEnum):
-    """What a job ends in, once. Only FAILED says something against the firmware."""
-
-    PASSED = "passed"
-    FLAKY = "flaky"
-    """Passed in the end, and failed or misbehaved on a good board before: it counts as passed, and says so."""
-    FAILED = "failed"
-    INFRASTRUCTURE = "infrastructure"
-    """The board, its rack or the lab failed; the firmware was not judged."""
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the release may go on."""
-        return self in (VerdictKind.PASSED, VerdictKind.FLAKY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class Record:
 
 NEW: Final = Record()
 _BY_PEOPLE: Final = frozenset({Seen.TAKEN_OUT, Seen.BROUGHT_BACK, Seen.RETIRED})
-_CLOSED: Final = frozenset({Health.QUARANTINED, Health.MAINTENANCE, Health.RETIRED})
+CLOSED: Final = frozenset({Health.QUARANTINED, Health.MAINTENANCE, Health.RETIRED})
 """States that only people end: whatever still arrives from a job changes nothing."""
 
 
@@ -76,7 +76,7 @@ def after(record: Record, seen: Seen, now_s: float, policy: HealthPolicy, reason
     """Return the record after something was seen. Anything but a way out leaves a closed state as it is."""
     if seen in _BY_PEOPLE:
         return _moved(record, seen, reason)
-    if record.health in _CLOSED:
+    if record.health in CLOSED:
         return record
     if seen is Seen.JOB_ENDED:
         return replace(record, jobs=record.jobs + 1)
@@ -125,7 +125,7 @@ def _at_most_suspect(record: Record) -> Health:
 
 def canary_due(record: Record, now_s: float, policy: HealthPolicy) -> bool:
     """Tell whether the canary has to run before the next job."""
-    if record.health in _CLOSED:
+    if record.health in CLOSED:
         return False
     if record.health is not Health.GOOD or record.canary_s is None:
         return True

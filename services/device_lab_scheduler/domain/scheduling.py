@@ -122,7 +122,7 @@ class Plan:
 
     Attributes:
         preempt: Leases of benchmarks that must end, for the job that has the turn.
-        canaries: Free boards whose canary is due, before anything else runs on them.
+        canaries: Free boards whose canary is due, before anything else runs on them; good ones and those in doubt.
         set_aside: Boards that wait for the job with the turn, and until when.
     """
 
@@ -170,7 +170,11 @@ class _Pass:
         usable = [board for board in lab.boards if board.health is Health.GOOD and board.traits.place in live]
         self.leases = {lease.board: lease for lease in lab.leases}
         self.traits = {board.name: board.traits for board in usable}
-        self.canaries = tuple(board.name for board in usable if board.canary_due and board.name not in self.leases)
+        self.canaries = tuple(
+            board.name
+            for board in lab.boards
+            if board.canary_due and board.traits.place in live and board.name not in self.leases
+        )
         self.classes: dict[Traits, list[str]] = defaultdict(list)
         self.free: dict[Traits, dict[str, None]] = defaultdict(dict)
         self.free_at = dict.fromkeys(self.traits, now_s)

@@ -1,4 +1,4 @@
-"""What the lab keeps: the verdicts that came in so far, and the results of releases it has tested."""
+"""Releases that are candidates: the verdicts that came in so far, and the results of those that were tested."""
 
 from typing import Final
 from uuid import UUID
@@ -10,7 +10,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Uuid,
@@ -20,9 +19,8 @@ from sqlalchemy import (
 )
 
 from services.device_lab_scheduler.domain.candidates import NEW, Candidate, Verdict
+from services.device_lab_scheduler.store._tables import METADATA
 from shared.events.lab import CandidateAccepted, CandidateRefused
-
-METADATA: Final = MetaData()
 
 _candidates = Table(
     "lab_candidates",
