@@ -1,15 +1,18 @@
 """The benchmark on a board that is there, behind a serial port, whoever wrote its firmware."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 import numpy as np
 
+from edgeloop.bench import energy
 from edgeloop.bench.mlperf_tiny import Benchmark, Case, Json, judged
 from edgeloop.errors import InfrastructureError, UsageError
 from services.artifact_builder.codegen.graph import Tensor
 from shared.boards import Board
 from shared.boards.modelling import Figure
+from shared.energy.phases import EnergyResult
 from shared.events import digest_of
 from shared.events.lab import Origin
 from shared.mlperf_tiny import DutError
@@ -21,7 +24,9 @@ _RESULT_STEP = 1e-3
 """`results%` has three decimals."""
 
 
-def run_at_port(case: Case, board: Board, *, port: str, baud: int, loading: Loading, window_s: float) -> Benchmark:
+def run_at_port(
+    case: Case, board: Board, *, port: str, baud: int, loading: Loading, window_s: float, meter: str | None = None
+) -> Benchmark:
     """Run every input on the board at `port`, then five windows of `window_s` seconds on the first.
 
     The firmware is what the board has; nothing is flashed. Firmware without Edgeloop's ``output%`` gives its results
@@ -34,27 +39,43 @@ def run_at_port(case: Case, board: Board, *, port: str, baud: int, loading: Load
         baud: of a real port.
         loading: in hexadecimal digits, which any firmware takes, or in binary.
         window_s: least length of a window.
+        meter: instrument that measures one window more; None: energy is modelled.
 
     Raises:
         UsageError: the firmware carries another model, or cannot be compared bit by bit.
         InfrastructureError: the board or the way to it is at fault; the message names what.
     """
-    try:
-        with closing(SerialLine(port, baud=baud)) as line:
-            session = Session(line)
-            identity = session.greet()
-            _require_model(identity, case, port)
-            outputs = [_answer(session, identity, case, row.tobytes(), loading) for row in case.recordings.tensors]
-            performance = measure(session, case.recordings.tensors[0].tobytes(), window_s=window_s)
-    except DutError as error:
-        raise InfrastructureError(f"{port}: {error}") from error
+    used: EnergyResult | None = None
+    with contextlib.ExitStack() as stack:
+        instrument = stack.enter_context(energy.supplying(meter)) if meter else None
+        stack.enter_context(_named(port))
+        session = Session(stack.enter_context(closing(SerialLine(port, baud=baud))))
+        identity = session.greet()
+        _require_model(identity, case, port)
+        outputs = [_answer(session, identity, case, row.tobytes(), loading) for row in case.recordings.tensors]
+        performance = measure(session, case.recordings.tensors[0].tobytes(), window_s=window_s)
+        if instrument is not None:
+            used = energy.measure(instrument, session, inferences=performance.windows[0].inferences, window_s=window_s)
     ran: Mapping[str, Json] = {
         "board_class": "physical",
         "ran_on": f"{identity.vendor} at {port}",
         "toolchain": None,
         "instructions": None,
     }
-    return judged(case, board, outputs, _latency(performance), ran)
+    latency = _latency(performance)
+    if used is None:
+        return judged(case, board, outputs, latency, ran)
+    measured = {**ran, "energy_net_uj": used.net_uj, "energy_phases": energy.phases_of(used)}
+    return judged(case, board, outputs, latency, measured, energy=energy.figure_of(used))
+
+
+@contextlib.contextmanager
+def _named(port: str) -> Iterator[None]:
+    """Name the port where the board, or the way to it, is at fault."""
+    try:
+        yield
+    except DutError as error:
+        raise InfrastructureError(f"{port}: {error}") from error
 
 
 def _require_model(identity: Identity, case: Case, port: str) -> None:

@@ -25,7 +25,7 @@ from shared.procedures import acceptance, parity
 from shared.procedures.rig import Emulator
 from shared.releases.gates import wilson_interval
 
-Json: TypeAlias = "str | int | float | list[float] | None"
+Json: TypeAlias = "str | int | float | list[float] | dict[str, dict[str, float]] | None"
 
 _RELEASE: Final = "1.0.0"
 
@@ -127,8 +127,16 @@ def run_emulated(
     return judged(case, board, outputs, modelled_latency(counted.instructions, emulated), ran)
 
 
-def judged(case: Case, board: Board, outputs: list[bytes], latency: Figure, ran: Mapping[str, Json]) -> Benchmark:
-    """Hold what a board answered against labels and reference."""
+def judged(
+    case: Case,
+    board: Board,
+    outputs: list[bytes],
+    latency: Figure,
+    ran: Mapping[str, Json],
+    *,
+    energy: Figure | None = None,
+) -> Benchmark:
+    """Hold what a board answered against labels and reference. Energy that nobody measured is modelled."""
     score = acceptance.score_of(outputs, case.recordings.labels)
     compared = parity.compare(outputs, case.expected)
     low, high = wilson_interval(score.correct, score.rows)
@@ -147,7 +155,7 @@ def judged(case: Case, board: Board, outputs: list[bytes], latency: Figure, ran:
             "mismatches": compared.mismatches,
             **ran,
             **latency.fields("latency_ms"),
-            **modelled_energy(latency, board).fields("energy_uj"),
+            **(energy or modelled_energy(latency, board)).fields("energy_uj"),
         },
     )
 

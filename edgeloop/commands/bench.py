@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from edgeloop.errors import UsageError
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption
 from edgeloop.terminal import Terminal, print_error
 from edgeloop.writing import require_writable
@@ -69,6 +70,10 @@ def mlperf_tiny(
     window_s: Annotated[
         float, typer.Option("--window-s", help="With --port: least seconds of each of the five windows.", min=0.01)
     ] = 10.0,
+    energy: Annotated[
+        str | None,
+        typer.Option("--energy", help="With --port: the instrument, such as ppk2:/dev/ttyACM1.", metavar="METER"),
+    ] = None,
     data: DataOption = DEFAULT_DATA,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,6 +87,10 @@ def mlperf_tiny(
     from edgeloop.bench.output_files import write_outputs  # noqa: PLC0415 - as above
 
     terminal = Terminal(as_json)
+    if energy is not None and port is None:
+        raise UsageError(
+            "--energy: nothing can be measured of an emulated board", next_step="name the real one with --port"
+        )
     if outputs is not None:
         require_writable("--outputs", outputs)
     case = bench.prepare(model, inputs=inputs, labels=labels, numerics=numerics)
@@ -91,7 +100,7 @@ def mlperf_tiny(
     else:
         from edgeloop.bench.at_port import run_at_port  # noqa: PLC0415 - as above
 
-        benchmark = run_at_port(case, target, port=port, baud=baud, loading=loading, window_s=window_s)
+        benchmark = run_at_port(case, target, port=port, baud=baud, loading=loading, window_s=window_s, meter=energy)
     if outputs is not None:
         write_outputs(benchmark, outputs)
         terminal.note(f"wrote {len(benchmark.outputs)} output vectors to {outputs}")

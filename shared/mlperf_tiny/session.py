@@ -15,6 +15,8 @@ from shared.emulation.dut import parse_info
 from shared.mlperf_tiny import COMMAND_CHARACTERS, Diagnosis, DutError, Line, Trouble
 from shared.mlperf_tiny.diagnosis import CHECK_CABLE, diagnose, dropped, lines_of, wrong_mode
 
+_PRINTED: Final = 4
+"""At most so many characters of `db print` tell a byte."""
 _HEX_BYTES: Final = (COMMAND_CHARACTERS - len("db %")) // 2
 
 
@@ -35,6 +37,8 @@ class Patience:
     """Opening some ports resets the board: how long its greeting may take. Others are silent for that time."""
     answer_s: float = 5.0
     """To a command, beside what it computes. Some boards stall for a second at the first load after a boot."""
+    byte_s: float = 10 / 9600
+    """For every byte on the way, of inputs and of what is read back: the slowest line is EEMBC's IO manager's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +183,7 @@ class Session:
         return said
 
     def _read_back(self, tensor: bytes) -> None:
-        said = self._ask(f"db print {len(tensor)} 0")
+        said = self._ask(f"db print {len(tensor)} 0", computes_s=_PRINTED * len(tensor) * self._patience.byte_s)
         shown = "".join(line.removeprefix("m-buffer-") for line in said if line.startswith("m-buffer-"))
         digits = shown.replace("-", "")
         if digits != tensor.hex():
@@ -204,7 +208,7 @@ class Session:
         return said
 
     def _exchange(self, request: bytes, *, computes_s: float = 0.0) -> list[str]:
-        timeout_s = self._patience.answer_s + computes_s
+        timeout_s = self._patience.answer_s + computes_s + len(request) * self._patience.byte_s
         received = self.line.exchange(request, 1, timeout_s=timeout_s)
         found = diagnose(request, received, answers=1, waited_s=timeout_s)
         if found is None:

@@ -180,6 +180,12 @@ def test_a_file_that_cannot_be_written_is_named_before_anything_runs(recordings:
     assert not (recordings.parent / "data").exists()
 
 
+def test_energy_is_measured_of_real_boards_alone(recordings: Path) -> None:
+    done = _bench(*_usual(recordings), "--energy", "ppk2:port")
+    assert done.returncode == 2
+    assert "--energy: nothing can be measured of an emulated board" in json.loads(done.stdout)["error"]
+
+
 def test_a_board_that_nothing_emulates_is_refused(recordings: Path) -> None:
     done = _bench(*_usual(recordings), "--board", "espressif-esp-eye")
     assert done.returncode == 2

@@ -21,9 +21,7 @@ from edgeloop.bench.at_port import restored
 from edgeloop.errors import UsageError
 from services.artifact_builder.codegen import generate
 from services.artifact_builder.codegen.reader import read_graph
-from services.artifact_builder.firmware.compiling import compile_firmware
 from services.artifact_builder.measuring import probing_inputs
-from shared.boards import image_board
 from shared.events import digest_of
 from shared.inference.tflm import tflm_outputs
 from shared.mlperf_tiny import DutError, Trouble
@@ -32,44 +30,11 @@ from shared.mlperf_tiny.session import Loading, Patience, Session, hex_commands
 from shared.mlperf_tiny.windows import Window, measure, more_inferences
 from tests.support import ROOT
 
-BOARD = image_board("cortex-m4")
 MODEL = (ROOT / "tests" / "data" / "models" / "cnn_1d.tflite").read_bytes()
 
 pytestmark = pytest.mark.skipif(
     which("qemu-system-arm") is None, reason="needs qemu-system-arm: apt-get install qemu-system-arm"
 )
-
-
-@pytest.fixture(scope="module")
-def elf(tmp_path_factory: pytest.TempPathFactory, zig_cache: Path) -> Path:
-    work = tmp_path_factory.mktemp("firmware")
-    compiled = compile_firmware(
-        generate(MODEL), BOARD, model_digest=digest_of(MODEL), workdir=work, cache_dir=zig_cache
-    )
-    file = work / "board.elf"
-    file.write_bytes(compiled.elf)
-    return file
-
-
-@pytest.fixture
-def board(elf: Path) -> Iterator[int]:
-    """The TCP port of a booted board's console."""
-    port = _free_port()
-    command = [
-        *("qemu-system-arm", "-M", BOARD.emulation.qemu_machine, "-cpu", BOARD.emulation.qemu_cpu),
-        *("-icount", "shift=6,align=off,sleep=off", "-display", "none", "-monitor", "none"),
-        *("-kernel", str(elf), "-serial", f"tcp:127.0.0.1:{port},server=on,wait=off"),
-    ]
-    with subprocess.Popen(command) as process:
-        try:
-            yield port
-        finally:
-            process.kill()
-
-
-@pytest.fixture(scope="module")
-def tensor() -> bytes:
-    return bytes(probing_inputs(generate(MODEL).input_bytes, 1, seed=11)[0])
 
 
 @dataclass
@@ -131,11 +96,6 @@ def _connected(port: int) -> socket.socket:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("loading", list(Loading))
