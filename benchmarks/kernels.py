@@ -37,8 +37,9 @@ import numpy as np
 import numpy.typing as npt
 
 from services.artifact_builder.codegen import generate
-from services.artifact_builder.firmware.compiling import DoesNotFitError, Optimisation, Toolchain, compile_firmware
+from services.artifact_builder.firmware.compiling import DoesNotFitError, compile_firmware
 from services.artifact_builder.firmware.signing import generate_key, sign_image
+from services.artifact_builder.firmware.toolchains import Optimisation, Toolchain
 from shared.boards import Core, image_board, image_boards
 from shared.emulation.on_unicorn import boot_unicorn
 

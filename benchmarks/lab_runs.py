@@ -27,10 +27,10 @@ from services.artifact_builder.codegen import generate
 from services.artifact_builder.firmware.compiling import compile_firmware
 from services.artifact_builder.firmware.signing import generate_key, sign_image
 from shared.boards import image_board
+from shared.emulation.emulators import Emulator
 from shared.emulation.on_unicorn import boot_unicorn
 from shared.events import digest_of
 from shared.inference.tflm import tflm_outputs
-from shared.procedures.rig import Emulator
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MLPERF: Final = ROOT.parent / "shared" / "data" / "mlperf_tiny"

@@ -19,8 +19,8 @@ from services.artifact_builder.caching.folder import FolderCache
 from services.artifact_builder.errors import AuthorError, BuildFailureError
 from services.artifact_builder.errors import InfrastructureError as MachineError
 from services.artifact_builder.fingerprint import Toolbox
-from services.artifact_builder.firmware.compiling import Toolchain
 from services.artifact_builder.firmware.signing import generate_key
+from services.artifact_builder.firmware.toolchains import Toolchain
 from services.artifact_builder.pipeline import BuildRequest, BuildResult, Site, build_checkout
 from services.artifact_builder.sandbox.engines import NoSandboxError
 from services.artifact_builder.source import require_harmless_folder

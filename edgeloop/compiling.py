@@ -14,13 +14,9 @@ from edgeloop.layout import Layout, compiler_cache
 from edgeloop.stack.secrets import ensure_signing_key
 from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError
 from services.artifact_builder.compilation import Compilation, Workbench, compile_model
-from services.artifact_builder.firmware.compiling import (
-    CompilerError,
-    CompilerUnavailableError,
-    DoesNotFitError,
-    Toolchain,
-)
+from services.artifact_builder.firmware.compiling import CompilerError, CompilerUnavailableError, DoesNotFitError
 from services.artifact_builder.firmware.signing import SigningError
+from services.artifact_builder.firmware.toolchains import Toolchain
 from services.artifact_builder.key_uri import SignerError
 from services.artifact_builder.library_compilation import compile_library
 from shared.artifacts.compilation import IMAGE_FILE, REPORT_FILE, LibraryReport

@@ -15,14 +15,14 @@ from edgeloop.compiling import compile_file, differing_bits, emulated_board, mod
 from edgeloop.errors import EdgeloopError
 from edgeloop.models import ends_of, reference_answers
 from services.artifact_builder.codegen.graph import Tensor
-from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.firmware.toolchains import Toolchain
 from shared.artifacts.compilation import IMAGE_FILE
 from shared.boards import Board
 from shared.boards.modelling import Figure, modelled_energy, modelled_latency
+from shared.emulation.emulators import Emulator
 from shared.events import digest_of
 from shared.events.lab import Numerics
 from shared.procedures import acceptance, parity
-from shared.procedures.rig import Emulator
 from shared.releases.gates import wilson_interval
 
 Json: TypeAlias = "str | int | float | list[float] | dict[str, dict[str, float]] | None"

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from edgeloop.errors import InfrastructureError
 from shared.boards import ImageBoard
 from shared.emulation import EmulationError
+from shared.emulation.emulators import Emulator
 from shared.emulation.on_qemu import EmulatorMissingError
 from shared.procedures import parity
-from shared.procedures.rig import Emulator, emulated_rig
+from shared.procedures.rig import emulated_rig
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from edgeloop.errors import UsageError
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption
 from edgeloop.terminal import Terminal, print_error
 from edgeloop.writing import require_writable
-from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.firmware.toolchains import Toolchain
+from shared.emulation.emulators import Emulator
 from shared.events.lab import Numerics
 from shared.mlperf_tiny.session import Loading
-from shared.procedures.rig import Emulator
 
 app = typer.Typer(help="Benchmark a model on a board, without a bus.", no_args_is_help=True)
 

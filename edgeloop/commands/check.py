@@ -14,7 +14,7 @@ from edgeloop.errors import ExitCode
 from edgeloop.layout import compiler_cache, user_cache
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption
 from edgeloop.terminal import Terminal
-from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.firmware.toolchains import Toolchain
 
 if TYPE_CHECKING:
     from edgeloop.checking import CheckReport

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption
 from edgeloop.terminal import Terminal
-from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.firmware.toolchains import Toolchain
 from shared.events.lab import Numerics
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from edgeloop.layout import bus_url
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption, NatsUrlOption
 from edgeloop.projects import require_project
 from edgeloop.terminal import Terminal
-from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.firmware.toolchains import Toolchain
 from shared.lab import JobKind
 from shared.lab.messages import Submit
 

@@ -11,9 +11,9 @@ from edgeloop.errors import ExitCode, UsageError
 from edgeloop.options import DEFAULT_DATA, DataOption, JsonOption
 from edgeloop.terminal import Terminal
 from edgeloop.writing import require_writable
-from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.firmware.toolchains import Toolchain
+from shared.emulation.emulators import Emulator
 from shared.events.lab import Numerics
-from shared.procedures.rig import Emulator
 
 if TYPE_CHECKING:
     from edgeloop.lab.testing import Tested

@@ -10,8 +10,9 @@ from edgeloop.layout import Layout, compiler_cache
 from edgeloop.stack.secrets import ensure_signing_key
 from services.artifact_builder.codegen import generate
 from services.artifact_builder.domain import firmware_version
-from services.artifact_builder.firmware.compiling import PLAYBACK, Toolchain, compile_firmware
+from services.artifact_builder.firmware.compiling import PLAYBACK, compile_firmware
 from services.artifact_builder.firmware.signing import sign_image
+from services.artifact_builder.firmware.toolchains import Toolchain
 from shared.boards import ImageBoard
 from shared.events import digest_of
 from shared.events.lab import Numerics

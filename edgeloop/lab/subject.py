@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgeloop.errors import UsageError
 from edgeloop.lab.building import Built
-from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.firmware.toolchains import Toolchain
 from shared.boards import Board
 from shared.events.lab import Numerics
 from shared.procedures import ProcedureError, SensorWindows, Workload

@@ -10,13 +10,14 @@ from edgeloop.errors import InfrastructureError, UsageError
 from edgeloop.lab.subject import Subject
 from shared.boards.modelling import Figure, modelled_energy, modelled_latency
 from shared.emulation import EmulationError
+from shared.emulation.emulators import Emulator
 from shared.emulation.on_qemu import EmulatorMissingError
 from shared.events import Check, CheckOutcome
 from shared.events.lab import BoardClass
 from shared.interop.results import JobResult
 from shared.lab import VerdictKind
 from shared.procedures import Effort, ProcedureError, Report, Rig, Workload
-from shared.procedures.rig import Emulator, emulated_rig
+from shared.procedures.rig import emulated_rig
 from shared.procedures.table import PROCEDURES
 from shared.releases.gates import explain
 

@@ -10,13 +10,9 @@ from services.artifact_builder.caching.keys import NOT_IN_KEY, Files
 from services.artifact_builder.codegen import GeneratedModel
 from services.artifact_builder.domain import Artifact, Packed, over_budget, over_time_budget
 from services.artifact_builder.errors import AuthorError
-from services.artifact_builder.firmware.compiling import (
-    CompiledFirmware,
-    DoesNotFitError,
-    Toolchain,
-    compile_firmware,
-)
+from services.artifact_builder.firmware.compiling import CompiledFirmware, DoesNotFitError, compile_firmware
 from services.artifact_builder.firmware.signing import SignedImage, sign_image
+from services.artifact_builder.firmware.toolchains import Toolchain
 from services.artifact_builder.inputs.canonical import zipped
 from services.artifact_builder.measuring import count_instructions
 from services.artifact_builder.stages import Part, Stages

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from services.artifact_builder.codegen import GeneratedModel, generate
 from services.artifact_builder.codegen.reader import read_graph
 from services.artifact_builder.domain import firmware_version
-from services.artifact_builder.firmware.compiling import CompiledFirmware, Toolchain, compile_firmware
+from services.artifact_builder.firmware.compiling import CompiledFirmware, compile_firmware
 from services.artifact_builder.firmware.signing import SignedImage, sign_image
+from services.artifact_builder.firmware.toolchains import Toolchain
 from services.artifact_builder.measuring import Measurement, measure, probing_inputs
 from services.artifact_builder.packaging.compiled import packed_compilation
 from services.artifact_builder.signers import signer_for

@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import Any, Final, Self
 
 from services.artifact_builder.caching.code import code_digest
-from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.firmware.toolchains import Toolchain
 from services.artifact_builder.tools import Tools
 
 _CODE: Final = ("services.artifact_builder.pipeline", "services.artifact_builder.inputs.*")

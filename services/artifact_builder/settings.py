@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from services.artifact_builder.caching.eviction import Bounds
-from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.firmware.toolchains import Toolchain
 from services.artifact_builder.harmless import Allowance
 from services.artifact_builder.key_uri import PKCS11_SCHEME, secret_files
 from services.artifact_builder.sandbox.engines import Mode

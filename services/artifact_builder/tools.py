@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.artifact_builder.errors import InfrastructureError, NoRoomError
-from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.firmware.toolchains import Toolchain
 from services.artifact_builder.harmless import Allowance
 from services.artifact_builder.key_uri import SignerError
 from services.artifact_builder.sandbox.opening import SandboxOptions

@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from shared.boards import ImageBoard
 from shared.emulation import EmulationError
+from shared.emulation.emulators import Emulator
 from shared.emulation.mcuboot_image import ImageFormatError
 from shared.emulation.on_qemu import EmulatorMissingError, boot_qemu
 from shared.procedures import Rig, parity, smoke
 from shared.procedures.acceptance import score_of
-from shared.procedures.rig import Emulator, emulated_rig
+from shared.procedures.rig import emulated_rig
 from shared.procedures.staging import BoardRun, SecondOpinion
 
 

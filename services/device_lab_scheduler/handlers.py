@@ -14,12 +14,12 @@ from services.device_lab_scheduler.metrics import count_infrastructure_failure, 
 from services.device_lab_scheduler.store import find_result, keep_result, load_candidate, save_candidate
 from shared.boards import image_board
 from shared.bus.outcomes import Retry
+from shared.emulation.emulators import Emulator
 from shared.events import Event
 from shared.events.lab import CandidateAccepted, CandidateRefused, RunStaging
 from shared.events.validation import DataRejected, DataValidated, ModelRejected, ModelValidated
 from shared.inference import InferenceError, ReferenceUnavailableError
 from shared.inference.reference import reference_outputs
-from shared.procedures.rig import Emulator
 from shared.procedures.staging import BoardRun
 from shared.releases.datasets import read_dataset
 from shared.releases.gates import not_passed

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from shared.procedures.rig import Emulator
+from shared.emulation.emulators import Emulator
 from shared.runtime import BaseServiceSettings
 
 

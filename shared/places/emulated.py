@@ -8,6 +8,7 @@ from typing import Final, ParamSpec, TypeVar
 from shared.boards import ImageBoard, image_board
 from shared.emulation import EmulationError
 from shared.emulation.dut import EmulatedDut
+from shared.emulation.emulators import Emulator
 from shared.emulation.mcuboot_image import ImageFormatError
 from shared.emulation.on_qemu import boot_qemu
 from shared.emulation.qemu_process import EmulatorMissingError
@@ -17,7 +18,7 @@ from shared.lab.verdict import AttemptOutcome
 from shared.places.procedure import run_procedure, workload_of
 from shared.places.rig import Ended, Hear, NotAbleError, Order, RigError
 from shared.places.workers import Worker, WorkerDiedError, Workers
-from shared.procedures.rig import Emulator, emulated_rig
+from shared.procedures.rig import emulated_rig
 from shared.procedures.staging import BoardRun, SecondOpinion, golden_of
 
 P = ParamSpec("P")

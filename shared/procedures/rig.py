@@ -1,19 +1,9 @@
 """Rigs of emulated boards."""
 
-from enum import StrEnum
-
 from shared.boards import ImageBoard
+from shared.emulation.emulators import Emulator
 from shared.emulation.on_qemu import boot_qemu
 from shared.procedures import Rig
-
-
-class Emulator(StrEnum):
-    """What stands for the boards."""
-
-    UNICORN = "unicorn"
-    QEMU = "qemu"
-    AUTO = "auto"
-    """Unicorn; who has a second opinion asks QEMU for it where it is installed."""
 
 
 def emulated_rig(image: bytes, board: ImageBoard, emulator: Emulator) -> Rig:

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TypeAlias, overload
 
 from services.artifact_builder.codegen import GeneratedModel
-from services.artifact_builder.firmware.compiling import CompiledFirmware, Toolchain, compile_firmware
+from services.artifact_builder.firmware.compiling import CompiledFirmware, compile_firmware
 from services.artifact_builder.firmware.libraries import LibraryPackage, ModelFacts, build_libraries
+from services.artifact_builder.firmware.toolchains import Toolchain
 from shared.boards import Board, ImageBoard, LibraryBoard
 
 BuiltForBoard: TypeAlias = CompiledFirmware | tuple[LibraryPackage, ...]

@@ -10,7 +10,6 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from importlib import metadata, resources
 from importlib.resources.abc import Traversable
@@ -19,6 +18,7 @@ from pathlib import Path
 from services.artifact_builder.codegen import GeneratedModel
 from services.artifact_builder.firmware.called import called_files
 from services.artifact_builder.firmware.signing import HEADER_BYTES, TRAILER_BYTES
+from services.artifact_builder.firmware.toolchains import Optimisation, Toolchain
 from shared.boards import Core, ImageBoard
 from shared.emulation.elf import flash_image, memory_sections
 
@@ -62,25 +62,6 @@ _ZIG_CORES = {
     Core.CORTEX_M7: "cortex_m7+fp_armv8d16",
     Core.CORTEX_M33: "cortex_m33+dsp+fp_armv8d16sp",
 }
-
-
-class Toolchain(StrEnum):
-    """The compilers that firmware can be built with."""
-
-    ZIG = "zig"
-    GCC = "gcc"
-
-
-class Optimisation(StrEnum):
-    """What the compiler aims at, as its flag.
-
-    The kernels' inner loops are written out where that counts, so size costs next to no time on a core with the DSP
-    extension: `benchmarks/kernels.py` shows all three.
-    """
-
-    SIZE = "-Os"
-    SPEED = "-O2"
-    FASTEST = "-O3"
 
 
 # Whatever the kernels are compiled for: nobody waits for a command line. Zig itself takes -Oz for -Os.

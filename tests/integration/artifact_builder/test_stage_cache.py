@@ -37,7 +37,6 @@ keras.Sequential(layers).save(os.path.join(os.environ["EDGELOOP_OUTPUT_DIR"], "m
 """
 TESTS = """\
 import os
-import keras
 assert os.listdir(os.environ["EDGELOOP_MODEL_DIR"]) == ["model.keras"]
 assert sorted(os.listdir(os.environ["EDGELOOP_DATA_DIR"])) == ["test.npz", "train.npz"]
 print("tested")

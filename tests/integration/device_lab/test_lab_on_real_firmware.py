@@ -17,9 +17,9 @@ import pytest
 from services.device_lab_scheduler.bench import Bench, BenchError, BoardJob, run_on_board
 from services.device_lab_scheduler.handlers import Deps, run_staging
 from services.device_lab_scheduler.store import METADATA
+from shared.emulation.emulators import Emulator
 from shared.events import CheckOutcome, envelop
 from shared.events.lab import CandidateAccepted, CandidateRefused, Parity, RunStaging
-from shared.procedures.rig import Emulator
 from shared.procedures.staging import BoardRun
 from shared.releases.release import Firmware
 from shared.store import Store

@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from services.artifact_builder.codegen import GeneratedModel, generate
-from services.artifact_builder.firmware.compiling import Toolchain, compile_firmware
+from services.artifact_builder.firmware.compiling import compile_firmware
 from services.artifact_builder.firmware.signing import generate_key, sign_image
+from services.artifact_builder.firmware.toolchains import Toolchain
 from shared.boards import ImageBoard, image_board
 from shared.inference.litert import litert_int8_outputs
 

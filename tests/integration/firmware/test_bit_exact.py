@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from services.artifact_builder.codegen import generate
-from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.firmware.toolchains import Toolchain
 from shared.boards import image_board, image_boards
 from shared.emulation.on_qemu import boot_qemu
 from shared.emulation.on_unicorn import boot_unicorn

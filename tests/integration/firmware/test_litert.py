@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from services.artifact_builder.codegen import generate
-from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.firmware.toolchains import Toolchain
 from shared.boards import image_board
 from shared.emulation.on_qemu import boot_qemu
 from shared.emulation.on_unicorn import boot_unicorn

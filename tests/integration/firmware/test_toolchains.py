@@ -13,10 +13,10 @@ from services.artifact_builder.firmware.compiling import (
     CompilerError,
     CompilerUnavailableError,
     DoesNotFitError,
-    Toolchain,
     compile_firmware,
 )
 from services.artifact_builder.firmware.signing import sign_image
+from services.artifact_builder.firmware.toolchains import Toolchain
 from shared.artifacts.evidence import RefusedError
 from shared.artifacts.images import check_elf
 from shared.boards import ImageBoard, image_board, image_boards

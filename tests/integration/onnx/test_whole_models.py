@@ -50,11 +50,18 @@ def operators(graph: Graph) -> list[str]:
     return [operator.name for operator in graph.operators]
 
 
-def test_a_network_of_pytorch_becomes_int8_without_a_transposition_and_the_same_twice(tmp_path: Path) -> None:
-    data = windows(64, 3, classes=3)
+@pytest.fixture(scope="module")
+def torch_network(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     model = (DATA / "torch_cnn.onnx").read_bytes()
-    first, second = (converted(tmp_path / name, model, *data) for name in "ab")
-    assert first == second
+    return converted(tmp_path_factory.mktemp("torch") / "cnn", model, *windows(64, 3, classes=3))
+
+
+def test_a_network_of_pytorch_becomes_int8_without_a_transposition_and_the_same_twice(
+    torch_network: dict[str, bytes], tmp_path: Path
+) -> None:
+    first = torch_network
+    model = (DATA / "torch_cnn.onnx").read_bytes()
+    assert converted(tmp_path / "again", model, *windows(64, 3, classes=3)) == first
     graph = read_graph(first[conversion.INT8_FILE])
     assert operators(graph) == [
         *("RESHAPE", "CONV_2D", "MAX_POOL_2D", "DEPTHWISE_CONV_2D", "CONV_2D", "HARD_SWISH", "PAD", "CONV_2D"),
@@ -68,13 +75,10 @@ def test_a_network_of_pytorch_becomes_int8_without_a_transposition_and_the_same_
     assert {"onnx", "onnxruntime"} <= set(result["recipe"])
 
 
-def test_both_exporters_of_pytorch_give_the_same_network(tmp_path: Path) -> None:
-    data = windows(64, 3, classes=3)
-    old, new = (
-        converted(tmp_path / name, (DATA / f"{name}.onnx").read_bytes(), *data)
-        for name in ("torch_cnn_legacy", "torch_cnn")
-    )
-    graphs = [read_graph(files[conversion.INT8_FILE]) for files in (old, new)]
+def test_both_exporters_of_pytorch_give_the_same_network(torch_network: dict[str, bytes], tmp_path: Path) -> None:
+    model = (DATA / "torch_cnn_legacy.onnx").read_bytes()
+    old = converted(tmp_path / "old", model, *windows(64, 3, classes=3))
+    graphs = [read_graph(files[conversion.INT8_FILE]) for files in (old, torch_network)]
     assert operators(graphs[0]) == operators(graphs[1])
 
 

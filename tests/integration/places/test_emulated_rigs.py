@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import pytest
 
 from shared.bus.exchanges import RefusedError
+from shared.emulation.emulators import Emulator
 from shared.lab.messages import ConsoleOutput, Grant, RefusalKind, Shut, Touch, WorkState
 from shared.lab.verdict import AttemptOutcome
 from shared.places.agent import PlaceAgent
 from shared.places.emulated import EmulatedRig, emulated_rigs
 from shared.places.workers import Workers
-from shared.procedures.rig import Emulator
 from shared.procedures.staging import read_run
 from tests.integration.device_lab.workshop import Workshop, flip_a_weight, read_where_nothing_is
 from tests.integration.places.gesture_work import Orders, begin, done, ended, gestures, repeated, state

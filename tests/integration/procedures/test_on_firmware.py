@@ -12,12 +12,13 @@ from services.artifact_builder.firmware.compiling import PLAYBACK, compile_firmw
 from services.artifact_builder.firmware.signing import generate_key, sign_image
 from shared.boards import image_board
 from shared.emulation import EmulationError
+from shared.emulation.emulators import Emulator
 from shared.events import CheckOutcome, digest_of
 from shared.inference.tflm import tflm_outputs
 from shared.procedures import Effort, ProcedureError, Report, Rig, SensorWindows, Workload
 from shared.procedures.perturbations import PERTURBATIONS
 from shared.procedures.playback import windows_of
-from shared.procedures.rig import Emulator, emulated_rig
+from shared.procedures.rig import emulated_rig
 from shared.procedures.table import PROCEDURES
 from shared.releases.histograms import quantise
 from tests.data.gestures.release import INT8, quantisation, windows

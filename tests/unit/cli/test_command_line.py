@@ -11,6 +11,7 @@ import pytest
 
 from edgeloop.checks import Health, examine
 from edgeloop.cli import execute
+from tests.support import ROOT
 
 STACK_COMMANDS = [
     ["run", "list"],
@@ -110,6 +111,14 @@ def test_debug_shows_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["--version"]) == 0
     assert capsys.readouterr().out.startswith("edgeloop ")
+
+
+def test_whoever_asks_for_help_does_not_wait_for_what_compiles_emulates_or_stores() -> None:
+    code = "import sys, edgeloop.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "typer" in loaded
+    assert not loaded & {"numpy", "unicorn", "tflite", "imgtool", "cryptography", "sqlalchemy", "tensorflow"}
 
 
 def test_a_full_disk_is_named(

@@ -12,7 +12,7 @@ from edgeloop.compiling import board_of
 from edgeloop.errors import UsageError
 from edgeloop.lab.curves import csv_of, curves_of, svg_of, write_curves
 from edgeloop.lab.subject import Wish, chosen, sensor_windows, sensors_of
-from services.artifact_builder.firmware.compiling import Toolchain
+from services.artifact_builder.firmware.toolchains import Toolchain
 from shared.procedures import Report
 from shared.procedures.acceptance import Score
 from shared.procedures.perturbations import PERTURBATIONS

@@ -22,11 +22,11 @@ from services.device_lab_scheduler.handlers import (
 )
 from services.device_lab_scheduler.store import METADATA
 from shared.bus.outcomes import Retry
+from shared.emulation.emulators import Emulator
 from shared.events import Check, CheckOutcome, Event, Payload, digest_of, envelop
 from shared.events.lab import CandidateAccepted, CandidateRefused, RunStaging
 from shared.events.validation import DataRejected, DataValidated, ModelRejected, ModelValidated
 from shared.inference.tflm import tflm_outputs
-from shared.procedures.rig import Emulator
 from shared.procedures.staging import BoardRun
 from shared.runtime import Emissions, Handler
 from shared.store import Store
