@@ -2,7 +2,7 @@
 
 import typer
 
-from edgeloop.commands import lab_asking, lab_console, lab_looking, lab_submitting, lab_testing
+from edgeloop.commands import lab_asking, lab_console, lab_inventory, lab_looking, lab_submitting, lab_testing
 
 app = typer.Typer(help="Test firmware on boards, and share them.", no_args_is_help=True)
 app.command(
@@ -27,3 +27,9 @@ app.add_typer(lab_asking.lease, name="lease")
 app.command("release", epilog="Example: edgeloop lab release m4-1")(lab_asking.release)
 app.command("health", epilog='Example: edgeloop lab health m4-1 take-out --reason "new antenna"')(lab_asking.health)
 app.command("console", epilog="Example: echo 'name%' | edgeloop lab console m4-1 --reset")(lab_console.console)
+app.command("import", epilog="Example: edgeloop lab import --twister hardware-map.yaml --place rack-3")(
+    lab_inventory.import_
+)
+app.command("export", epilog="Example: edgeloop lab export --inventory lab.yaml --twister hardware-map.yaml")(
+    lab_inventory.export
+)
