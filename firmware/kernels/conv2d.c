@@ -5,7 +5,11 @@
  * channels. A larger window takes several chunks. */
 #define CHUNK (EL_CONV_WINDOW < 256 ? EL_CONV_WINDOW : 256)
 #define SEVERAL_CHUNKS (EL_CONV_WINDOW > CHUNK)
-#define TILE 32
+/* Whether some rows of windows do not lie side by side. */
+#define SEVERAL_RUNS (EL_CONV_GROUPS || EL_CONV_DILATION)
+#define LARGEST_TILE (EL_CONV_WINDOW > 128 ? 32 : 64)
+#define SEVERAL_TILES (EL_CONV_CHANNELS > LARGEST_TILE)
+#define TILE (SEVERAL_TILES ? LARGEST_TILE : (EL_CONV_CHANNELS + 1) / 2 * 2)
 
 /* What one output pixel sees. A run is what lies side by side in the input and in the weights: a row of the window, or
  * a single tap where columns are dilated or channels grouped. */
@@ -95,20 +99,24 @@ static void gather(const struct el_conv2d *layer, const struct view *view, const
 
     for (int32_t y = 0; y < window->height; y++) {
         const int32_t in_y = view->top + y * dilation_height_of(layer);
-        for (int32_t x = 0; x < window->width; x += view->taps_in_run, begin -= view->run, end -= view->run) {
+        int32_t x = 0;
+        do {
             const int32_t in_x = view->left + x * dilation_width_of(layer);
             const int32_t first = SEVERAL_CHUNKS ? larger(begin, 0) : 0;
             const int32_t last = SEVERAL_CHUNKS ? smaller(end, view->run) : view->run;
-            int32_t from = first;
-            int32_t until = first;
-            if (in_y >= 0 && in_y < shape->height) {
+            int32_t from = last;
+            int32_t until = last;
+            if (el_lies_inside(in_y, shape->height)) {
                 from = el_clamp(-in_x * view->depth, first, larger(first, last));
                 until = el_clamp((shape->width - in_x) * view->depth, from, larger(from, last));
             }
             to = fill(layer->input_zero_point, from - first, to);
             to = copy(input + (in_y * shape->width + in_x) * shape->channels + from, until - from, to);
             to = fill(layer->input_zero_point, last - until, to);
-        }
+            begin -= view->run;
+            end -= view->run;
+            x += view->taps_in_run;
+        } while (SEVERAL_RUNS && x < window->width);
     }
 }
 
@@ -151,50 +159,39 @@ static int32_t chunk_of(const struct el_conv2d *layer)
     return run <= CHUNK && run % EL_DEPTH_STEP == 0 ? CHUNK / run * run : CHUNK;
 }
 
-static void requantise(const struct el_conv2d *layer, int32_t channel, int32_t channels, const int32_t *sums,
-                       int32_t pixels, int8_t *output)
-{
-    const int32_t stride = layer->output.channels;
-#if EL_DSP
-    if (pixels == EL_ROWS) {
-        el_requantise_four_rows(&layer->requantisation, channel, channels, sums, output, stride);
-        return;
-    }
-#endif
-    for (; channels > 0; channels--, sums += EL_ROWS) {
-        el_requantise_channel(&layer->requantisation, channel++, sums, pixels, output++, stride);
-    }
-}
-
 static void begin_with_bias(const struct el_requantisation *to, int32_t channel, int32_t channels, int32_t *sums)
 {
-    for (; channels > 0; channels--, sums += EL_ROWS) {
+    do {
         const int32_t value = el_bias(to, channel++);
         for (int32_t row = 0; row < EL_ROWS; row++) {
-            sums[row] = value;
+            *sums++ = value;
         }
-    }
+        channels--;
+    } while (channels > 0);
 }
 
-/* Adds the products of a chunk to the sums of `channels` channels. */
+/* Adds the products of a chunk to the sums of `channels` channels. A single pixel is the last row: where it has no code
+ * of its own, the other rows are whatever lies on the stack, and so are their sums. */
 static void multiply(const int32_t *rows, int32_t pixels, const int8_t *weights, int32_t pair_bytes, int32_t depth,
                      int32_t channels, int32_t *sums)
 {
-    for (; channels > 0; channels -= 2, weights += pair_bytes, sums += 2 * EL_ROWS) {
-        if (pixels > 1) {
-            el_multiply_rows(rows, weights, depth, sums);
-        } else {
-            el_multiply_row(rows, weights, depth, sums);
-        }
-    }
+    const int32_t is_single = EL_CONV_SINGLE_PIXELS && pixels == 1;
+    const int32_t first = is_single ? EL_ROWS - 1 : 0;
+    void (*const add)(const int32_t *, const int8_t *, int32_t, int32_t *) =
+        is_single ? el_multiply_row : el_multiply_rows;
+    do {
+        add(rows + first, weights, depth, sums + first);
+        weights += pair_bytes;
+        sums += 2 * EL_ROWS;
+        channels -= 2;
+    } while (channels > 0);
 }
 
-/* Output pixels from `pixel` on, EL_ROWS at most, the channels of one group. `input`, `weights` and `output` begin at
+/* EL_ROWS output pixels from `pixel` on, or one, the channels of one group. `input`, `weights` and `output` begin at
  * the group. */
-static void convolve(const struct el_conv2d *layer, const int8_t *input, int32_t pixel, int32_t first_channel,
-                     const int8_t *weights, int8_t *output)
+static void convolve(const struct el_conv2d *layer, const int8_t *input, int32_t pixel, int32_t pixels,
+                     int32_t first_channel, const int8_t *weights, int8_t *output)
 {
-    const int32_t pixels = smaller(layer->output.height * layer->output.width - pixel, EL_ROWS);
     const int32_t depth = layer->window.height * layer->window.width * (layer->input.channels / groups_of(layer));
     const int32_t channels = layer->output.channels / groups_of(layer);
     const int32_t pair_bytes = 2 * padded_depth(depth);
@@ -202,22 +199,27 @@ static void convolve(const struct el_conv2d *layer, const int8_t *input, int32_t
     int32_t rows[CHUNK / 2 * EL_ROWS];
     int32_t sums[TILE * EL_ROWS];
 
-    for (int32_t done = 0; done < channels; done += TILE) {
-        const int32_t tile = smaller(TILE, channels - done);
+    int32_t done = 0;
+    do {
+        const int32_t tile = SEVERAL_TILES ? smaller(TILE, channels - done) : channels;
         begin_with_bias(&layer->requantisation, first_channel + done, tile, sums);
-        for (int32_t begin = 0; begin < depth; begin = SEVERAL_CHUNKS ? begin + chunk : depth) {
+        int32_t begin = 0;
+        do {
             const int32_t end = SEVERAL_CHUNKS ? smaller(begin + chunk, depth) : depth;
             if (done == 0 || (SEVERAL_CHUNKS && depth > chunk)) {
-                for (int32_t row = 0; row < EL_ROWS; row++) {
-                    /* Pixels that there are not repeat the last one. */
-                    widen(layer, input, pixel + smaller(row, pixels - 1), begin, end, rows + row);
+                for (int32_t row = 0; row < pixels; row++) {
+                    widen(layer, input, pixel + row, begin, end, rows + EL_ROWS - pixels + row);
                 }
             }
             multiply(rows, pixels, weights + 2 * begin, pair_bytes, padded_depth(end - begin), tile, sums);
-        }
-        requantise(layer, first_channel + done, tile, sums, pixels, output + done);
+            begin += chunk;
+        } while (SEVERAL_CHUNKS && begin < depth);
+        /* All rows of a single pixel go to the same place, where the last one, which is the pixel, stays. */
+        el_requantise_rows(&layer->requantisation, first_channel + done, tile, sums, output + done,
+                           pixels > 1 ? layer->output.channels : 0);
         weights += TILE / 2 * pair_bytes;
-    }
+        done += TILE;
+    } while (SEVERAL_TILES && done < channels);
 }
 
 EL_SMALL void el_conv2d(const struct el_conv2d *layer, const int8_t *input, int8_t *output)
@@ -228,9 +230,12 @@ EL_SMALL void el_conv2d(const struct el_conv2d *layer, const int8_t *input, int8
     const int32_t group_bytes =
         (channels + 1) / 2 * 2 * padded_depth(layer->window.height * layer->window.width * depth);
 
-    for (int32_t pixel = 0; pixel < pixels; pixel += EL_ROWS) {
+    int32_t together = EL_ROWS;
+    for (int32_t pixel = 0; pixel < pixels; pixel += together) {
+        together = pixels - pixel < EL_ROWS ? 1 : EL_ROWS;
         for (int32_t group = 0; group < groups_of(layer); group++) {
-            convolve(layer, input + group * depth, pixel, group * channels, layer->weights + group * group_bytes,
+            convolve(layer, input + group * depth, pixel, together, group * channels,
+                     layer->weights + group * group_bytes,
                      output + pixel * layer->output.channels + group * channels);
         }
     }

@@ -100,35 +100,6 @@ void el_requantise_int8_to_int16(const struct el_requantise_types *layer, const 
     }
 }
 
-static int32_t milli(int64_t value, int64_t scale_milli)
-{
-    const int64_t scaled = (value * scale_milli + (1 << 15)) >> 16;
-    if (scaled > INT32_MAX) {
-        return INT32_MAX;
-    }
-    return scaled < -INT32_MAX ? -INT32_MAX : (int32_t)scaled;
-}
-
-EL_SMALL int32_t el_milli_int8(const int8_t *tensor, uint32_t element, int32_t zero_point, int64_t scale_milli)
-{
-    return milli(tensor[element] - zero_point, scale_milli);
-}
-
-EL_SMALL int32_t el_milli_uint8(const int8_t *tensor, uint32_t element, int32_t zero_point, int64_t scale_milli)
-{
-    return milli((uint8_t)tensor[element] - zero_point, scale_milli);
-}
-
-EL_SMALL int32_t el_milli_int16(const int8_t *tensor, uint32_t element, int32_t zero_point, int64_t scale_milli)
-{
-    return milli(((const el_int16 *)tensor)[element] - zero_point, scale_milli);
-}
-
-EL_SMALL int32_t el_milli_int32(const int8_t *tensor, uint32_t element, int32_t zero_point, int64_t scale_milli)
-{
-    return milli((int64_t)((const el_int32 *)tensor)[element] - zero_point, scale_milli);
-}
-
 EL_SMALL int32_t el_milli_float32(const int8_t *tensor, uint32_t element)
 {
     return rounded(((const el_float *)tensor)[element] * 1000.0f);

@@ -19,34 +19,37 @@ struct axis {
     int32_t input_step;
     int32_t output_step;
     int32_t tap_step;
-};
-
-/* The part of an axis that a tile holds: `outputs` from `output` on, and the inputs that they see. Of those, the ones
- * from `first` to `last` are inside the image. */
-struct stretch {
+    /* The part that a tile holds: `count` outputs from `output` on, and the inputs that they see, from `input` on. Of
+     * those, the ones from `first` to `last` are inside the image. */
     int32_t output;
-    int32_t outputs;
+    int32_t count;
     int32_t input;
     int32_t first;
     int32_t last;
 };
 
-EL_SMALL static struct stretch stretch_from(const struct axis *axis, int32_t output, int32_t room)
+/* What no layer of the model has costs nothing. */
+static int32_t stride_of(const struct axis *axis)
 {
-    const int32_t fitting = (room - 3) / axis->stride + 1;
+    return EL_DEPTHWISE_STRIDES ? axis->stride : 1;
+}
+
+/* Begins a tile that has room for so many inputs at an output. */
+EL_SMALL static void begin_tile(struct axis *axis, int32_t output, int32_t room)
+{
+    const int32_t fitting = (room - 3) / stride_of(axis) + 1;
     const int32_t left = axis->outputs - output;
-    const int32_t outputs = left < fitting ? left : fitting;
-    const int32_t input = output * axis->stride - axis->pad;
-    const int32_t seen = (outputs - 1) * axis->stride + 3;
-    const struct stretch stretch = {
-        output, outputs, input, input < 0 ? -input : 0, seen < axis->inputs - input ? seen : axis->inputs - input,
-    };
-    return stretch;
+    axis->output = output;
+    axis->count = !EL_DEPTHWISE_TILES || left < fitting ? left : fitting;
+    axis->input = output * stride_of(axis) - axis->pad;
+    axis->first = axis->input < 0 ? -axis->input : 0;
+    const int32_t seen = (axis->count - 1) * stride_of(axis) + 3;
+    axis->last = seen < axis->inputs - axis->input ? seen : axis->inputs - axis->input;
 }
 
 static void widen(const int8_t *from, int32_t step, int32_t count, int32_t zero_point, int16_t *to)
 {
-#pragma GCC unroll 4
+#pragma GCC unroll 2
     for (; count > 0; count--, from += step) {
         *to++ = (int16_t)(*from - zero_point);
     }
@@ -115,10 +118,25 @@ static void sum_line(const int16_t *from, const struct taps *taps, int32_t strid
     }
 }
 
-/* All channels of one tile. */
-EL_SMALL static void convolve(const struct el_depthwise_conv2d *layer, const struct axis *along,
-                              const struct axis *across, const struct stretch *columns, const struct stretch *lines,
-                              const int8_t *input, int8_t *output)
+static void requantise_line(const struct el_requantisation *to, int32_t channel, const int32_t *sums, int32_t count,
+                            int8_t *output, int32_t stride)
+{
+    if (el_fits_fast_steps(to, channel)) {
+        const struct el_fast_steps steps = el_fast_steps(to, channel);
+        for (; count > 0; count--, output += stride) {
+            *output = el_requantise_fast(steps, *sums++);
+        }
+        return;
+    }
+    for (; count > 0; count--, output += stride) {
+        *output = el_requantise(to, channel, *sums++);
+    }
+}
+
+/* All channels of one tile. Not inlined: with two axes known, compilers would choose member by member. */
+__attribute__((noinline)) EL_SMALL static void convolve(const struct el_depthwise_conv2d *layer,
+                                                        const struct axis *along, const struct axis *across,
+                                                        const int8_t *input, int8_t *output)
 {
     int16_t tile[LINES * PITCH] EL_ALIGNED;
     int32_t sums[SUMS + 2] EL_ALIGNED;
@@ -128,24 +146,23 @@ EL_SMALL static void convolve(const struct el_depthwise_conv2d *layer, const str
         tile[i] = 0;
     }
     for (int32_t channel = 0; channel < layer->output.channels; channel++) {
-        const int8_t *const from = input + channel / layer->depth_multiplier;
-        for (int32_t line = lines->first; line < lines->last; line++) {
-            widen(from + (lines->input + line) * across->input_step +
-                      (columns->input + columns->first) * along->input_step,
-                  along->input_step, columns->last - columns->first, layer->input_zero_point,
-                  tile + line * PITCH + columns->first);
+        const int8_t *const from = input + (EL_DEPTHWISE_MULTIPLIER ? channel / layer->depth_multiplier : channel) +
+                                   (along->input + along->first) * along->input_step;
+        for (int32_t line = across->first; line < across->last; line++) {
+            widen(from + (across->input + line) * across->input_step, along->input_step, along->last - along->first,
+                  layer->input_zero_point, tile + line * PITCH + along->first);
         }
         const struct taps taps = taps_of(layer->weights + channel, along->tap_step, across->tap_step);
         const int32_t bias = el_bias(&layer->requantisation, channel);
-        int8_t *to = output + lines->output * across->output_step + columns->output * along->output_step + channel;
-        for (int32_t line = 0; line < lines->outputs; line++, to += across->output_step) {
-            const int16_t *const corner = tile + line * across->stride * PITCH;
-            if (along->stride == 1) {
-                sum_pairs(corner, &taps, columns->outputs, sums, bias);
+        int8_t *to = output + across->output * across->output_step + along->output * along->output_step + channel;
+        for (int32_t line = 0; line < across->count; line++, to += across->output_step) {
+            const int16_t *const corner = tile + line * stride_of(across) * PITCH;
+            if (stride_of(along) == 1) {
+                sum_pairs(corner, &taps, along->count, sums, bias);
             } else {
-                sum_line(corner, &taps, along->stride, columns->outputs, sums, bias);
+                sum_line(corner, &taps, stride_of(along), along->count, sums, bias);
             }
-            el_requantise_channel(&layer->requantisation, channel, sums, columns->outputs, to, along->output_step);
+            requantise_line(&layer->requantisation, channel, sums, along->count, to, along->output_step);
         }
     }
 }
@@ -155,30 +172,37 @@ EL_SMALL void el_depthwise_conv2d_3x3(const struct el_depthwise_conv2d *layer, c
     const struct el_shape *const in = &layer->input;
     const struct el_shape *const out = &layer->output;
     const struct el_window *const window = &layer->window;
-    const struct axis horizontal = {
-        in->width, out->width, window->stride_width, window->pad_left, in->channels, out->channels, out->channels,
-    };
-    const struct axis vertical = {
-        in->height,
-        out->height,
-        window->stride_height,
-        window->pad_top,
-        in->width * in->channels,
-        out->width * out->channels,
-        3 * out->channels,
-    };
-    const struct axis *const along = out->width >= out->height ? &horizontal : &vertical;
-    const struct axis *const across = out->width >= out->height ? &vertical : &horizontal;
+    struct axis axes[2];
 
-    for (int32_t line = 0; line < across->outputs;) {
-        const struct stretch lines = stretch_from(across, line, LINES);
-        for (int32_t column = 0; column < along->outputs;) {
-            const struct stretch columns = stretch_from(along, column, LINE_VALUES);
-            convolve(layer, along, across, &columns, &lines, input, output);
-            column += columns.outputs;
-        }
-        line += lines.outputs;
-    }
+    axes[0].inputs = in->width;
+    axes[0].outputs = out->width;
+    axes[0].stride = window->stride_width;
+    axes[0].pad = window->pad_left;
+    axes[0].input_step = in->channels;
+    axes[0].output_step = out->channels;
+    axes[0].tap_step = out->channels;
+    axes[1].inputs = in->height;
+    axes[1].outputs = out->height;
+    axes[1].stride = window->stride_height;
+    axes[1].pad = window->pad_top;
+    axes[1].input_step = in->width * in->channels;
+    axes[1].output_step = out->width * out->channels;
+    axes[1].tap_step = 3 * out->channels;
+    const int32_t is_tall = out->height > out->width;
+    struct axis *const along = &axes[is_tall];
+    struct axis *const across = &axes[!is_tall];
+
+    int32_t line = 0;
+    do {
+        begin_tile(across, line, LINES);
+        int32_t at = 0;
+        do {
+            begin_tile(along, at, LINE_VALUES);
+            convolve(layer, along, across, input, output);
+            at += along->count;
+        } while (EL_DEPTHWISE_TILES && at < along->outputs);
+        line += across->count;
+    } while (EL_DEPTHWISE_TILES && line < across->outputs);
 }
 
 #else

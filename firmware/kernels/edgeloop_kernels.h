@@ -228,13 +228,14 @@ struct el_pad {
 };
 void el_pad(const struct el_pad *layer, const int8_t *input, int8_t *output);
 
-/* exponentials[maximum - value] is exp(scale * (value - maximum)) with 31 fractional bits; from `terms` on they are too
- * small to count. */
+/* The multiplier and the shift, which is not negative, bring differences to 26 fractional bits; from `terms` on
+ * exponentials are too small to count. */
 struct el_softmax {
     int32_t rows;
     int32_t depth;
     int32_t terms;
-    const int32_t *exponentials;
+    int32_t multiplier;
+    int32_t shift;
 };
 void el_softmax(const struct el_softmax *layer, const int8_t *input, int8_t *output);
 
@@ -428,11 +429,7 @@ void el_requantise_int8_to_uint8(const struct el_requantise_types *layer, const 
 void el_requantise_int16_to_int8(const struct el_requantise_types *layer, const int8_t *input, int8_t *output);
 void el_requantise_int8_to_int16(const struct el_requantise_types *layer, const int8_t *input, int8_t *output);
 
-/* (value - zero_point) * scale in rounded thousandths, held to int32; `scale_milli` has 16 fractional bits. */
-int32_t el_milli_int8(const int8_t *tensor, uint32_t element, int32_t zero_point, int64_t scale_milli);
-int32_t el_milli_uint8(const int8_t *tensor, uint32_t element, int32_t zero_point, int64_t scale_milli);
-int32_t el_milli_int16(const int8_t *tensor, uint32_t element, int32_t zero_point, int64_t scale_milli);
-int32_t el_milli_int32(const int8_t *tensor, uint32_t element, int32_t zero_point, int64_t scale_milli);
+/* In rounded thousandths, as what milli.h has for integers. */
 int32_t el_milli_float32(const int8_t *tensor, uint32_t element);
 
 void el_copy(int8_t *to, const int8_t *from, int32_t bytes);

@@ -28,6 +28,12 @@ static inline int32_t el_scale(int32_t x, int32_t multiplier, int32_t shift)
     return el_divide_by_power_of_two(el_multiply_high(x, multiplier), -shift);
 }
 
+/* Whether 0 <= at < length, of a length that is not negative. */
+static inline int32_t el_lies_inside(int32_t at, int32_t length)
+{
+    return (uint32_t)at < (uint32_t)length;
+}
+
 static inline int32_t el_clamp(int32_t x, int32_t minimum, int32_t maximum)
 {
     if (x < minimum) {

@@ -124,16 +124,8 @@ static inline int8_t el_requantise_fast(struct el_fast_steps steps, int32_t sum)
 
 #endif
 
-#if EL_DSP
-
-/* sums[4 * c + r] becomes output[r * stride + c], for `channels` channels from `channel` on and four rows. */
-void el_requantise_four_rows(const struct el_requantisation *to, int32_t channel, int32_t channels, const int32_t *sums,
-                             int8_t *output, int32_t stride);
-
-#endif
-
-/* `count` sums of one channel, whose outputs are `stride` bytes apart. */
-void el_requantise_channel(const struct el_requantisation *to, int32_t channel, const int32_t *sums, int32_t count,
-                           int8_t *output, int32_t stride);
+/* sums[EL_ROWS * c + r] becomes output[r * stride + c], for `channels` channels from `channel` on and EL_ROWS rows. */
+void el_requantise_rows(const struct el_requantisation *to, int32_t channel, int32_t channels, const int32_t *sums,
+                        int8_t *output, int32_t stride);
 
 #endif

@@ -16,7 +16,7 @@ _SMALLEST_EXPONENTIAL = 1 << 11
 
 
 def lower_softmax(operator: Operator) -> Layer:
-    """Lower softmax over the last dimension, with exponentials from a table."""
+    """Lower softmax over the last dimension, with the exponentials of gemmlowp."""
     source = activation_tensor(operator, operator.input(0))
     depth = source.shape[-1] if source.shape else 1
     if source.size != operator.output.size:
@@ -25,14 +25,19 @@ def lower_softmax(operator: Operator) -> Layer:
         raise operator.malformed("its output should have the scale 1/256 and the zero point -128")
     if depth >= _MAXIMUM_SOFTMAX_CLASSES:
         raise operator.unsupported(f"it has {depth} classes; fewer than 4096 are supported", "Use fewer classes")
-    exponentials = tables.softmax_exponentials(source.scale, float(operator.options.get("Beta", 0.0)))
-    terms = int(np.count_nonzero(exponentials >= _SMALLEST_EXPONENTIAL))
+    by = tables.softmax_multiplier(source.scale, float(operator.options.get("Beta", 0.0)))
+    terms = int(np.count_nonzero(tables.softmax_exponentials(by) >= _SMALLEST_EXPONENTIAL))
     return Layer(
         kernel="el_softmax",
         inputs=(source,),
         output=operator.output,
-        fields={"rows": source.size // depth, "depth": depth, "terms": terms},
-        arrays={"exponentials": exponentials[:terms]},
+        fields={
+            "rows": source.size // depth,
+            "depth": depth,
+            "terms": terms,
+            "multiplier": by.multiplier,
+            "shift": by.shift,
+        },
     )
 
 

@@ -30,6 +30,11 @@ _FEATURES: Final = {
     "EL_CONV_GROUPS": "/* Whether a convolution has groups. */",
     "EL_CONV_DILATION": "/* Whether a convolution is dilated. */",
     "EL_CONV_WINDOW": "/* Values in the largest window of a convolution. */",
+    "EL_CONV_CHANNELS": "/* Channels that the largest convolution makes, of one group. */",
+    "EL_CONV_SINGLE_PIXELS": "/* Whether pixels that are not computed four at a time are worth code of their own. */",
+    "EL_DEPTHWISE_MULTIPLIER": "/* Whether a depthwise convolution makes several channels of one. */",
+    "EL_DEPTHWISE_STRIDES": "/* Whether a depthwise window of 3 x 3 moves by more than one. */",
+    "EL_DEPTHWISE_TILES": "/* Whether one has more outputs than a tile holds. */",
 }
 
 
@@ -217,6 +222,7 @@ def model_source(program: Program, names: Sequence[str], constants: Constants) -
         '#include "model.h"',
         "",
         '#include "edgeloop_kernels.h"',
+        '#include "milli.h"',
         '#include "weights.h"',
         "",
         "/* Every tensor between layers has its place here; tensors that never live at once share bytes. */",

@@ -16,9 +16,15 @@ _SOFTMAX_INTEGER_BITS = 5
 _SIGMOID_INTEGER_BITS = 4
 
 
-def softmax_exponentials(scale: float, beta: float) -> NDArray[np.int32]:
-    """Return exp(-d * scale * beta) for d = 0 to 255, with 31 fractional bits."""
+def softmax_multiplier(scale: float, beta: float) -> Multiplier:
+    """Return what brings differences of inputs to 5 integer bits; its shift is not negative."""
     by = quantise_multiplier(min(beta * scale * (1 << (31 - _SOFTMAX_INTEGER_BITS)), (1 << 31) - 1.0))
+    # So small a scale makes all exponentials one; TFLM refuses it.
+    return by if by.shift >= 0 else Multiplier(fixed_point.divide_by_power_of_two(by.multiplier, -by.shift), 0)
+
+
+def softmax_exponentials(by: Multiplier) -> NDArray[np.int32]:
+    """Return exp(-d), d brought to scale, for d = 0 to 255, with 31 fractional bits."""
     smallest = -fixed_point.input_radius(_SOFTMAX_INTEGER_BITS, by.shift)
     values = [
         fixed_point.exp_on_negative_values(fixed_point.scale(-d, by), _SOFTMAX_INTEGER_BITS) if -d >= smallest else 0

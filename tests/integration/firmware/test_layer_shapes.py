@@ -164,6 +164,17 @@ _LAYERS = {
     "softmax of rows": Layer(
         "SOFTMAX", "Softmax", {"beta": 1.0}, (3, 10), (3, 10), version=2, output_scale=1 / 256, output_zero_point=-128
     ),
+    "gentle softmax": Layer(
+        "SOFTMAX",
+        "Softmax",
+        {"beta": 0.5},
+        (20, 10),
+        (20, 10),
+        version=2,
+        output_scale=1 / 256,
+        output_zero_point=-128,
+        input_scale=0.005,
+    ),
     "steep softmax": Layer(
         "SOFTMAX",
         "Softmax",

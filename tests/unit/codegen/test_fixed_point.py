@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.artifact_builder.codegen import fixed_point
-from services.artifact_builder.codegen.tables import softmax_exponentials
+from services.artifact_builder.codegen.tables import softmax_exponentials, softmax_multiplier
 
 _int32 = st.integers(-(1 << 31), (1 << 31) - 1)
 _ONE = 1 << 31
@@ -57,7 +57,13 @@ def test_logistic_and_tanh_are_themselves(value: int) -> None:
 
 
 def test_softmax_exponentials_fall_from_one_to_nothing() -> None:
-    table = softmax_exponentials(0.25, 1.0)
+    table = softmax_exponentials(softmax_multiplier(0.25, 1.0))
     assert table[0] == _ONE - 1
     assert (table[1:] <= table[:-1]).all()
     assert table[-1] == 0
+
+
+def test_a_scale_too_small_to_tell_inputs_apart_makes_all_exponentials_one() -> None:
+    by = softmax_multiplier(1e-12, 1.0)
+    assert by.shift == 0
+    assert (softmax_exponentials(by) == _ONE - 1).all()
