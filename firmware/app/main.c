@@ -16,14 +16,17 @@
 #include <stdint.h>
 
 #define COMMAND_CHARACTERS 80
+#define UNKNOWN_COMMAND "unknown command; help% lists them"
 
-/* Layers may overwrite the arena's input, so what the host loaded is kept for every repetition. */
-static int8_t input_buffer[MODEL_INPUT_BYTES];
-static uint32_t bytes_expected;
-static uint32_t bytes_loaded;
-static uint32_t inferences;
-/* What follows the command's name. */
-static struct words words;
+/* One struct, so that one address leads to all. */
+static struct {
+    uint32_t bytes_announced;
+    uint32_t bytes_loaded;
+    uint8_t has_inferred;
+    char command[COMMAND_CHARACTERS + 1];
+    /* Layers may overwrite the arena's input, so what the host loaded is kept for every repetition. */
+    int8_t input[MODEL_INPUT_BYTES];
+} state;
 
 static void line(const char *text)
 {
@@ -38,24 +41,17 @@ static void fail(const char *reason)
     line("]");
 }
 
-static void number(const char *before, uint32_t value, const char *after)
-{
-    text_write(before);
-    text_write_unsigned(value);
-    text_write(after);
-}
-
 static void show_lap(void)
 {
-    number("m-lap-us-", timer_ticks() / TIMER_TICKS_PER_US, "\r\n");
+    text_write_number("m-lap-us-#\r\n", timer_ticks() / TIMER_TICKS_PER_US);
 }
 
 static int has_inferred(void)
 {
-    if (inferences == 0) {
+    if (!state.has_inferred) {
         fail("no inference has run yet");
     }
-    return inferences != 0;
+    return state.has_inferred;
 }
 
 static void show_results(void)
@@ -78,10 +74,10 @@ static void show_output(void)
     if (!has_inferred()) {
         return;
     }
-    const int8_t *output = model_output();
+    const int8_t *const output = model_output();
     text_write("m-output-[");
     for (uint32_t i = 0; i < MODEL_OUTPUT_BYTES; i++) {
-        text_write_hex_byte((uint8_t)output[i]);
+        text_write_hex((uint8_t)output[i], 2);
     }
     line("]");
 }
@@ -93,74 +89,73 @@ static uint32_t run_model(uint32_t times)
     while (times-- != 0) {
         int8_t *to = model_input();
         for (uint32_t i = 0; i < MODEL_INPUT_BYTES; i++) {
-            to[i] = input_buffer[i];
+            to[i] = state.input[i];
         }
         const uint32_t begin = timer_ticks();
         model_invoke();
         ticks += timer_ticks() - begin;
-        inferences++;
+        state.has_inferred = 1;
     }
     return ticks;
 }
 
 static void infer(void)
 {
-    uint32_t times = 1;
-    uint32_t warmups = 0;
-    if (!words_optional_number(&words, &times) || !words_optional_number(&words, &warmups) || times == 0) {
+    const uint32_t times = words_number(1);
+    const uint32_t warmups = words_number(0);
+    if (times == 0 || times == NOT_A_NUMBER || warmups == NOT_A_NUMBER) {
         fail("infer takes a count of at least 1");
         return;
     }
-    if (bytes_expected == 0 || bytes_loaded != bytes_expected) {
+    if (state.bytes_loaded != MODEL_INPUT_BYTES) {
         fail("no input is loaded");
         return;
     }
-    number("m-warmup-start-", warmups, "\r\n");
+    text_write_number("m-warmup-start-#\r\n", warmups);
     run_model(warmups);
-    number("m-warmup-done\r\nm-infer-start-", times, "\r\n");
+    text_write_number("m-warmup-done\r\nm-infer-start-#\r\n", times);
     show_lap();
     const uint32_t ticks = run_model(times);
     show_lap();
-    number("m-infer-done\r\nm-ticks-", ticks, "\r\n");
+    text_write_number("m-infer-done\r\nm-ticks-#\r\n", ticks);
     show_results();
 }
 
 static void load_hex(const char *digits)
 {
     while (*digits != '\0') {
-        uint8_t byte;
-        if (!words_hex_byte(digits, &byte)) {
+        const int32_t byte = words_hex_byte(digits);
+        if (byte < 0) {
             fail("db takes pairs of hexadecimal digits");
             return;
         }
-        if (bytes_loaded == bytes_expected) {
+        if (state.bytes_loaded == state.bytes_announced) {
             fail("more bytes than db load announced");
             return;
         }
-        input_buffer[bytes_loaded++] = (int8_t)byte;
+        state.input[state.bytes_loaded++] = (int8_t)byte;
         digits += 2;
     }
-    if (bytes_loaded == bytes_expected) {
+    if (state.bytes_loaded == MODEL_INPUT_BYTES) {
         line("m-load-done");
     }
 }
 
 static int expect(void)
 {
-    uint32_t bytes;
-    if (!words_number(&words, &bytes) || bytes != MODEL_INPUT_BYTES) {
-        number("e-[the model's input has ", MODEL_INPUT_BYTES, " bytes]\r\n");
+    if (words_number(0) != MODEL_INPUT_BYTES) {
+        text_write_number("e-[the model's input has # bytes]\r\n", MODEL_INPUT_BYTES);
         return 0;
     }
-    bytes_expected = bytes;
-    bytes_loaded = 0;
+    state.bytes_announced = MODEL_INPUT_BYTES;
+    state.bytes_loaded = 0;
     return 1;
 }
 
 static void load(void)
 {
     if (expect()) {
-        number("m-[Expecting ", bytes_expected, " bytes]\r\n");
+        text_write_number("m-[Expecting # bytes]\r\n", MODEL_INPUT_BYTES);
     }
 }
 
@@ -169,18 +164,17 @@ static void load_binary(void)
     if (!expect()) {
         return;
     }
-    while (bytes_loaded < bytes_expected) {
-        input_buffer[bytes_loaded++] = (int8_t)uart_read();
+    while (state.bytes_loaded < MODEL_INPUT_BYTES) {
+        state.input[state.bytes_loaded++] = (int8_t)uart_read();
     }
     line("m-load-done");
 }
 
 static void print_buffer(void)
 {
-    uint32_t count = MODEL_INPUT_BYTES;
-    uint32_t offset = 0;
-    if (!words_optional_number(&words, &count) || !words_optional_number(&words, &offset) ||
-        offset > MODEL_INPUT_BYTES) {
+    uint32_t count = words_number(MODEL_INPUT_BYTES);
+    const uint32_t offset = words_number(0);
+    if (count == NOT_A_NUMBER || offset > MODEL_INPUT_BYTES) {
         fail("not inside the buffer");
         return;
     }
@@ -189,10 +183,12 @@ static void print_buffer(void)
     }
     text_write("m-buffer-");
     for (uint32_t i = 0; i < count; i++) {
-        text_write_hex_byte((uint8_t)input_buffer[offset + i]);
-        uart_write(i + 1 == count ? '\r' : '-');
+        if (i != 0) {
+            uart_write('-');
+        }
+        text_write_hex((uint8_t)state.input[offset + i], 2);
     }
-    text_write(count == 0 ? "\r\n" : "\n");
+    line("");
 }
 
 /* A command's name, what follows it, and who obeys it. Tables end with a command without a name. */
@@ -226,15 +222,11 @@ static int obey(const struct command *command, const char *word)
 static void data_buffer(void)
 {
     static const struct command commands[] = {{"load", load}, {"bin", load_binary}, {"print", print_buffer}, {0, 0}};
-    const char *const word = words_next(&words);
+    const char *const word = words_next();
     if (word == 0) {
-        fail("db takes load, bin, print or digits");
+        fail(UNKNOWN_COMMAND);
     } else if (!obey(commands, word)) {
-        if (bytes_expected == 0) {
-            fail("db load comes first");
-        } else {
-            load_hex(word);
-        }
+        load_hex(word);
     }
 }
 
@@ -242,22 +234,22 @@ static void data_buffer(void)
 /* Moves the input on by so many bytes of the trace at the second UART. */
 static void sense(void)
 {
-    uint32_t hop;
-    if (!words_number(&words, &hop) || hop == 0 || hop > MODEL_INPUT_BYTES) {
+    const uint32_t hop = words_number(0);
+    if (hop == 0 || hop > MODEL_INPUT_BYTES) {
         fail("sense takes the bytes to move on: at least 1, at most the input");
         return;
     }
-    bytes_expected = MODEL_INPUT_BYTES;
-    bytes_loaded = playback_move(input_buffer, MODEL_INPUT_BYTES, hop) ? MODEL_INPUT_BYTES : 0;
+    state.bytes_announced = MODEL_INPUT_BYTES;
+    state.bytes_loaded = playback_move(state.input, MODEL_INPUT_BYTES, hop) ? MODEL_INPUT_BYTES : 0;
     playback_show();
-    line(bytes_loaded != 0 ? "m-load-done" : "m-trace-done");
+    line(state.bytes_loaded != 0 ? "m-load-done" : "m-trace-done");
 }
 #endif
 
 static void show_stack(void)
 {
-    number("m-stack-[used=", stack_bytes_used(), "");
-    number(" total=", stack_bytes_total(), "]\r\n");
+    text_write_number("m-stack-[used=#", stack_bytes_used());
+    text_write_number(" total=#]\r\n", stack_bytes_total());
 }
 
 static void show_name(void)
@@ -305,7 +297,7 @@ static void show_help(void)
 }
 
 /* Reads up to '%', without control characters. Returns 0 when the command was too long. */
-static int read_command(char *command)
+static int read_command(void)
 {
     uint32_t count = 0;
     for (;;) {
@@ -313,34 +305,31 @@ static int read_command(char *command)
         if (byte == '%') {
             break;
         }
-        if (byte < ' ') {
-            continue;
+        if (byte >= ' ' && count <= COMMAND_CHARACTERS) {
+            state.command[count++] = (char)byte;
         }
-        if (count < COMMAND_CHARACTERS) {
-            command[count] = (char)byte;
-        }
-        count += count <= COMMAND_CHARACTERS;
     }
-    command[count < COMMAND_CHARACTERS ? count : COMMAND_CHARACTERS] = '\0';
-    return count <= COMMAND_CHARACTERS;
+    if (count > COMMAND_CHARACTERS) {
+        return 0;
+    }
+    state.command[count] = '\0';
+    return 1;
 }
 
 int main(void)
 {
-    static char command[COMMAND_CHARACTERS + 1];
-
     timer_start();
     line("m-timestamp-mode-performance\r\nm-lap-us-0\r\nm-init-done");
     for (;;) {
         line("m-ready");
-        if (!read_command(command)) {
+        if (!read_command()) {
             fail("a command has at most 80 characters");
             continue;
         }
-        words.rest = command;
-        const char *const word = words_next(&words);
+        words_start(state.command);
+        const char *const word = words_next();
         if (word != 0 && !obey(commands, word)) {
-            fail("unknown command; help% lists them");
+            fail(UNKNOWN_COMMAND);
         }
     }
 }

@@ -1,69 +1,60 @@
 #include "words.h"
 
 #define DIGITS 9
+/* So low that a byte of which it is a part is negative, too. */
+#define NO_DIGIT (-256)
 
-const char *words_next(struct words *words)
+static char *rest;
+
+void words_start(char *line)
 {
-    char *word = words->rest;
-    while (*word == ' ') {
-        word++;
+    rest = line;
+}
+
+const char *words_next(void)
+{
+    char *end = rest;
+    while (*end == ' ') {
+        end++;
     }
-    char *end = word;
+    const char *const word = end;
     while (*end != '\0' && *end != ' ') {
         end++;
     }
-    words->rest = *end == '\0' ? end : end + 1;
+    rest = *end == '\0' ? end : end + 1;
     *end = '\0';
     return *word == '\0' ? 0 : word;
 }
 
-static int parse(const char *word, uint32_t *value)
+static int32_t digit_of(char character)
 {
+    const uint32_t decimal = (uint32_t)character - '0';
+    if (decimal < 10) {
+        return (int32_t)decimal;
+    }
+    /* With this bit a letter is a small one. */
+    const uint32_t letter = ((uint32_t)character | 0x20u) - 'a';
+    return letter < 6 ? (int32_t)letter + 10 : NO_DIGIT;
+}
+
+uint32_t words_number(uint32_t otherwise)
+{
+    const char *const word = words_next();
+    if (word == 0) {
+        return otherwise;
+    }
     uint32_t number = 0;
-    int32_t count = 0;
-    for (; word[count] != '\0'; count++) {
-        if (count == DIGITS || word[count] < '0' || word[count] > '9') {
-            return 0;
+    for (int32_t count = 0; word[count] != '\0'; count++) {
+        const uint32_t digit = (uint32_t)digit_of(word[count]);
+        if (count == DIGITS || digit > 9) {
+            return NOT_A_NUMBER;
         }
-        number = number * 10 + (uint32_t)(word[count] - '0');
+        number = number * 10 + digit;
     }
-    *value = number;
-    return count != 0;
+    return number;
 }
 
-int words_number(struct words *words, uint32_t *value)
+int32_t words_hex_byte(const char *digits)
 {
-    const char *word = words_next(words);
-    return word != 0 && parse(word, value);
-}
-
-int words_optional_number(struct words *words, uint32_t *value)
-{
-    const char *word = words_next(words);
-    return word == 0 || parse(word, value);
-}
-
-static int32_t hex_digit(char digit)
-{
-    if (digit >= '0' && digit <= '9') {
-        return digit - '0';
-    }
-    if (digit >= 'a' && digit <= 'f') {
-        return digit - 'a' + 10;
-    }
-    if (digit >= 'A' && digit <= 'F') {
-        return digit - 'A' + 10;
-    }
-    return -1;
-}
-
-int words_hex_byte(const char *digits, uint8_t *value)
-{
-    const int32_t high = hex_digit(digits[0]);
-    const int32_t low = high < 0 ? -1 : hex_digit(digits[1]);
-    if (low < 0) {
-        return 0;
-    }
-    *value = (uint8_t)(high * 16 + low);
-    return 1;
+    return digit_of(digits[0]) * 16 + digit_of(digits[1]);
 }

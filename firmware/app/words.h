@@ -4,19 +4,17 @@
 
 #include <stdint.h>
 
-struct words {
-    char *rest;
-};
+/* Begins with a line, which is cut into its words in place. */
+void words_start(char *line);
 
-/* The next word, terminated in place, or 0 at the end. */
-const char *words_next(struct words *words);
+/* The next word, or 0 at the end. */
+const char *words_next(void);
 
-/* Decimal, up to nine digits. They return 0 when there is no such number; the optional one leaves the default then,
- * and fails only at something that is not a number. */
-int words_number(struct words *words, uint32_t *value);
-int words_optional_number(struct words *words, uint32_t *value);
+/* The next word as a decimal number of up to nine digits; at the end `otherwise`. */
+#define NOT_A_NUMBER UINT32_MAX
+uint32_t words_number(uint32_t otherwise);
 
-/* Two hexadecimal digits. */
-int words_hex_byte(const char *digits, uint8_t *value);
+/* Two hexadecimal digits as a byte; something negative when they are none. */
+int32_t words_hex_byte(const char *digits);
 
 #endif

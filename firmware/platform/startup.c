@@ -13,7 +13,6 @@
 #define PAINT_MARGIN_WORDS 16
 
 extern uint32_t __stack_limit[], __stack_top[];
-extern uint32_t __data_start[], __data_end[], __data_load[];
 extern uint32_t __bss_start[], __bss_end[];
 
 int main(void);
@@ -31,8 +30,7 @@ __attribute__((naked, used)) static void hardfault_handler(void)
     __asm volatile("mrs r0, msp\n"
                    "ldr r1, =fault_stack + " AS_TEXT(FAULT_STACK_BYTES) "\n"
                    "mov sp, r1\n"
-                   "ldr r2, =hardfault_report\n"
-                   "bx r2\n"
+                   "bl hardfault_report\n"
                    ".ltorg\n");
 }
 
@@ -41,7 +39,8 @@ __attribute__((used)) void hardfault_report(const uint32_t *frame)
     const int on_stack = frame >= __stack_limit && frame + 8 <= __stack_top;
     text_write("e-[hardfault pc=");
     if (on_stack) {
-        text_write_hex(frame[6]);
+        text_write("0x");
+        text_write_hex(frame[6], 8);
     } else {
         text_write("unknown, the stack overflowed");
     }
@@ -50,18 +49,15 @@ __attribute__((used)) void hardfault_report(const uint32_t *frame)
     }
 }
 
-#define EXCEPTIONS 15
+/* Up to the hard fault: nothing switches on the other faults, which end in that one then, or any interrupt. */
 struct vector_table {
     uint32_t *stack;
-    void (*handlers[EXCEPTIONS])(void);
+    void (*reset)(void);
+    void (*nmi)(void);
+    void (*hardfault)(void);
 };
 __attribute__((section(".vectors"), used)) static const struct vector_table vectors = {
-    __stack_top,
-    {
-        reset_handler, hardfault_handler, hardfault_handler, hardfault_handler, hardfault_handler,
-        hardfault_handler, 0, 0, 0, 0,
-        hardfault_handler, hardfault_handler, 0, hardfault_handler, hardfault_handler,
-    },
+    __stack_top, reset_handler, hardfault_handler, hardfault_handler,
 };
 
 static void paint_stack(void)
@@ -92,14 +88,10 @@ void reset_handler(void)
 {
     SCB_VTOR = (uint32_t)(uintptr_t)&vectors;
 #if defined(__ARM_FP)
-    SCB_CPACR |= CPACR_FPU_FULL_ACCESS;
+    SCB_CPACR = CPACR_FPU_FULL_ACCESS;
     __asm volatile("dsb\n isb\n");
 #endif
     paint_stack();
-    const uint32_t *from = __data_load;
-    for (uint32_t *to = __data_start; to < __data_end; to++) {
-        *to = *from++;
-    }
     for (uint32_t *to = __bss_start; to < __bss_end; to++) {
         *to = 0;
     }

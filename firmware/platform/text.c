@@ -4,42 +4,35 @@
 
 static void write_digits(uint32_t value, int32_t at_least)
 {
-    char digits[10];
-    int32_t count = 0;
-    do {
-        digits[count++] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0 || count < at_least);
-    while (count > 0) {
-        uart_write((uint8_t)digits[--count]);
+    if (value > 9 || at_least > 1) {
+        write_digits(value / 10, at_least - 1);
+    }
+    uart_write((uint8_t)('0' + value % 10));
+}
+
+void text_write_number(const char *text, uint32_t number)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '#') {
+            write_digits(number, 1);
+        } else {
+            uart_write((uint8_t)*text);
+        }
     }
 }
 
 void text_write(const char *text)
 {
-    while (*text != '\0') {
-        uart_write((uint8_t)*text++);
+    text_write_number(text, 0);
+}
+
+void text_write_hex(uint32_t value, int32_t digits)
+{
+    const uint32_t last = value & 15;
+    if (digits > 1) {
+        text_write_hex(value >> 4, digits - 1);
     }
-}
-
-void text_write_unsigned(uint32_t value)
-{
-    write_digits(value, 1);
-}
-
-void text_write_hex_byte(uint8_t value)
-{
-    static const char digits[] = "0123456789abcdef";
-    uart_write((uint8_t)digits[value >> 4]);
-    uart_write((uint8_t)digits[value & 15]);
-}
-
-void text_write_hex(uint32_t value)
-{
-    text_write("0x");
-    for (int32_t shift = 24; shift >= 0; shift -= 8) {
-        text_write_hex_byte((uint8_t)(value >> shift));
-    }
+    uart_write((uint8_t)(last < 10 ? '0' + last : 'a' - 10 + last));
 }
 
 void text_write_milli(int32_t value)

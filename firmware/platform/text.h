@@ -5,9 +5,12 @@
 #include <stdint.h>
 
 void text_write(const char *text);
-void text_write_unsigned(uint32_t value);
-void text_write_hex(uint32_t value);
-void text_write_hex_byte(uint8_t value);
+
+/* The same, with a decimal number wherever '#' stands. */
+void text_write_number(const char *text, uint32_t number);
+
+/* The lowest digits of a number in hexadecimal. */
+void text_write_hex(uint32_t value, int32_t digits);
 
 /* A number in thousandths, with three decimals. */
 void text_write_milli(int32_t value);

@@ -11,7 +11,8 @@ struct uart {
     volatile uint32_t baud_divider;
 };
 
-#define UART ((struct uart *)BOARD_SENSOR_UART_ADDRESS)
+/* The linker script says where. */
+extern struct uart __sensor_uart;
 #define STATE_RX_FULL 2u
 #define CONTROL_RX_ENABLE 2u
 #define BAUD_DIVIDER (BOARD_PERIPHERAL_HZ / 115200u)
@@ -29,9 +30,9 @@ static uint32_t whole, lost, damaged;
 /* Not inlined: five places call it. */
 __attribute__((noinline)) static uint32_t read_byte(void)
 {
-    while ((UART->state & STATE_RX_FULL) == 0) {
+    while ((__sensor_uart.state & STATE_RX_FULL) == 0) {
     }
-    const uint32_t byte = UART->data & 0xFFu;
+    const uint32_t byte = __sensor_uart.data & 0xFFu;
     crc ^= byte << 8;
     for (int bit = 0; bit < 8; bit++) {
         crc = (crc & 0x8000u) != 0 ? (crc << 1) ^ CRC_POLYNOMIAL : crc << 1;
@@ -42,10 +43,10 @@ __attribute__((noinline)) static uint32_t read_byte(void)
 
 static void start(void)
 {
-    UART->baud_divider = BAUD_DIVIDER;
-    UART->control = CONTROL_RX_ENABLE;
+    __sensor_uart.baud_divider = BAUD_DIVIDER;
+    __sensor_uart.control = CONTROL_RX_ENABLE;
     /* As in uart.c: QEMU only looks for input after a read. */
-    (void)UART->data;
+    (void)__sensor_uart.data;
 }
 
 /* Reads up to the end of a whole frame. */
@@ -103,11 +104,7 @@ int playback_move(int8_t *window, uint32_t bytes, uint32_t hop)
 
 void playback_show(void)
 {
-    text_write("m-frames-[whole=");
-    text_write_unsigned(whole);
-    text_write(" lost=");
-    text_write_unsigned(lost);
-    text_write(" damaged=");
-    text_write_unsigned(damaged);
-    text_write("]\r\n");
+    text_write_number("m-frames-[whole=#", whole);
+    text_write_number(" lost=#", lost);
+    text_write_number(" damaged=#]\r\n", damaged);
 }

@@ -64,8 +64,9 @@ _ZIG_CORES = {
 }
 
 
-# Whatever the kernels are compiled for: nobody waits for a command line. Zig itself takes -Oz for -Os.
-_SMALLEST = {Toolchain.ZIG: ("-Os", "-Xclang", "-Oz"), Toolchain.GCC: ("-Os",)}
+# Whatever the kernels are compiled for: nobody waits for a command line. Zig itself takes -Oz for -Os. Optimised as one
+# program when it is linked, what is called from one place costs no call, and what is always the same no argument.
+_SMALLEST = {Toolchain.ZIG: ("-Os", "-Xclang", "-Oz", "-flto"), Toolchain.GCC: ("-Os", "-flto")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class CompiledFirmware:
     model_flash_bytes: int
     """The model and its kernels, part of `flash_bytes`: what they add to a firmware that links them."""
     ram_bytes: int
-    """Static: .data and .bss, without the stack."""
+    """Static: .bss, without the stack."""
     toolchain: str
     """Compiler, version and optimisation, for example ``zig 0.17.0 -Os``."""
 
@@ -248,13 +249,8 @@ def _c_files(folder: str) -> list[Traversable]:
 
 
 def _board_header(board: ImageBoard) -> str:
-    """Tell the platform where this board has its peripherals."""
-    return (
-        f"#define BOARD_UART_ADDRESS {board.uart_address:#x}u\n"
-        f"#define BOARD_SENSOR_UART_ADDRESS {board.sensor_uart_address:#x}u\n"
-        f"#define BOARD_TIMER_ADDRESS {board.timer_address:#x}u\n"
-        f"#define BOARD_PERIPHERAL_HZ {board.peripheral_hz}u\n"
-    )
+    """Tell the platform how fast this board's peripherals tick; where they are is the linker script's to say."""
+    return f"#define BOARD_PERIPHERAL_HZ {board.peripheral_hz}u\n"
 
 
 def _linker_script(board: ImageBoard) -> str:
@@ -266,6 +262,9 @@ def _linker_script(board: ImageBoard) -> str:
         "RAM_ADDRESS": hex(board.ram_address),
         "RAM_BYTES": hex(board.ram_bytes),
         "STACK_BYTES": hex(board.stack_bytes),
+        "UART_ADDRESS": hex(board.uart_address),
+        "SENSOR_UART_ADDRESS": hex(board.sensor_uart_address),
+        "TIMER_ADDRESS": hex(board.timer_address),
     }
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)

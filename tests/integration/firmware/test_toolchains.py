@@ -102,6 +102,29 @@ def test_the_elf_loads_what_the_signed_image_holds_and_not_what_another_does(
                 check_elf(built[other].elf, image.data, name, name="firmware.elf")
 
 
+def test_keyword_spotting_and_all_around_it_take_no_more_flash_than_promised(mlperf: Path, build: Compile) -> None:
+    keywords = generate((mlperf / "models" / "kws_ref_model.tflite").read_bytes())
+    assert build(keywords, image_board("cortex-m4")).flash_bytes <= 31_500
+
+
+@pytest.mark.parametrize("toolchain", list(Toolchain))
+def test_a_variable_that_start_up_would_have_to_fill_does_not_link(
+    toolchain: Toolchain, model: GeneratedModel, build: Compile, request: pytest.FixtureRequest
+) -> None:
+    if toolchain is Toolchain.GCC:
+        request.getfixturevalue("gcc")
+    source = model.sources["model.c"].replace(
+        "void model_reset(void)\n{", "volatile int filled = 3;\nvoid model_reset(void)\n{\n    filled++;"
+    )
+    assert "filled++" in source
+    with pytest.raises(CompilerError, match="a variable has an initial value"):
+        build(
+            dataclasses.replace(model, sources={**model.sources, "model.c": source}),
+            image_board("cortex-m4"),
+            toolchain,
+        )
+
+
 def test_firmware_holds_no_path_of_the_machine(model: GeneratedModel, build: Compile, tmp_path: Path) -> None:
     firmware = build(model, image_board("cortex-m4"))
     for part in (firmware.binary, firmware.elf):
