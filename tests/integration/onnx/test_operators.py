@@ -96,7 +96,7 @@ def test_arithmetic_of_two_activations_aligns_their_memory() -> None:
 
 @few
 @given(
-    size=st.integers(6, 12),
+    size=st.integers(8, 14),
     kernel=st.integers(1, 4),
     stride=st.integers(1, 3),
     before=st.integers(0, 2),
