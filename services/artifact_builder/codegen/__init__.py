@@ -7,7 +7,6 @@ from services.artifact_builder.codegen import c_source
 from services.artifact_builder.codegen.errors import MalformedModelError, UnsupportedModelError
 from services.artifact_builder.codegen.features import features
 from services.artifact_builder.codegen.graph import ElementType, Tensor
-from services.artifact_builder.codegen.lowering import require_kernel
 from services.artifact_builder.codegen.packing import Packing
 from services.artifact_builder.codegen.program import Program, compose, interface_offsets
 from services.artifact_builder.codegen.reader import read_graph
@@ -20,7 +19,6 @@ __all__ = [
     "ModelTensor",
     "UnsupportedModelError",
     "generate",
-    "require_supported",
 ]
 
 
@@ -66,17 +64,6 @@ class GeneratedModel:
     """What is kept between inferences, outside the arena."""
     operators: tuple[str, ...] = ()
     """Names of the operators that run, each once, in alphabetical order."""
-
-
-def require_supported(tflite: bytes) -> None:
-    """Check the operators alone, which a model that is not quantised has too.
-
-    Raises:
-        MalformedModelError: the bytes are not a whole model.
-        UnsupportedModelError: there is no kernel for one of them; the message names it and its tensor.
-    """
-    for operator in read_graph(tflite).operators:
-        require_kernel(operator)
 
 
 def generate(tflite: bytes, numerics: Numerics = Numerics.TFLM) -> GeneratedModel:

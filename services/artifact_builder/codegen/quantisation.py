@@ -27,11 +27,19 @@ _LIMITS: Mapping[int, tuple[float, float]] = {
 }
 
 
-def require_tflm(operator: Operator, numerics: Numerics, otherwise: str = "") -> None:
-    """Refuse other numerics for a kernel that has TFLM's bits alone; `otherwise` is what else could be done."""
+def require_tflm(operator: Operator, numerics: Numerics, otherwise: str = "", because: str = "") -> None:
+    """Refuse other numerics for a kernel that has TFLM's bits alone.
+
+    Args:
+        operator: what is to be computed.
+        numerics: what is asked for.
+        otherwise: what else its author could do.
+        because: how others compute it.
+    """
     if numerics is not Numerics.TFLM:
         raise operator.unsupported(
-            f"its kernel has the bits of {Numerics.TFLM} alone, and {numerics} is asked for",
+            f"its kernel has the bits of {Numerics.TFLM} alone, and {numerics} is asked for"
+            + (f", where {because}" if because else ""),
             f"Generate with the numerics {Numerics.TFLM}" + (f", or {otherwise}" if otherwise else ""),
         )
 

@@ -72,7 +72,7 @@ def lower_resize_nearest(operator: Operator) -> Layer:
 
 def lower_resize_bilinear(operator: Operator, numerics: Numerics) -> Lowered:
     """Lower a resize that interpolates between four pixels, with whole numbers as ResizeBilinearInteger does."""
-    require_tflm(operator, numerics, "resize to the nearest pixel")
+    require_tflm(operator, numerics, "resize to the nearest pixel", "XNNPACK weighs otherwise")
     source, output = _images(operator)
     activation_tensor(operator, output)
     rows = _between(operator, source.shape[1], output.shape[1])

@@ -32,6 +32,7 @@ RESULT_FILE: Final = "result.json"
 _ATTEMPTS: Final = 8
 _LEFT_BY_CHANCE: Final = ", SPLIT, "
 """The quantiser walks through operators in the order of their addresses, and now and then leaves a SPLIT as it was."""
+_LOOPS: Final = frozenset({"While", "StatelessWhile"})
 PROBLEM_FILE: Final = "problem.txt"
 """What is wrong with the model, in one line for its author."""
 
@@ -184,6 +185,7 @@ def _traced(function: Callable[..., Any], window: tuple[int, ...], classes: int)
             f"the model does not take the training data's windows of {window}: {first_line(error)}. "
             "Next: make both agree with input.shape in edgeloop.yaml"
         ) from error
+    _require_no_loop(concrete.graph.as_graph_def())
     outputs = concrete.outputs
     if len(outputs) != 1 or tuple(outputs[0].shape) != (1, classes):
         found = ", ".join(str(tuple(tensor.shape)) for tensor in outputs)
@@ -192,6 +194,17 @@ def _traced(function: Callable[..., Any], window: tuple[int, ...], classes: int)
             "Next: correct the last layer, or labels in edgeloop.yaml"
         )
     return concrete
+
+
+def _require_no_loop(graph: Any) -> None:  # noqa: ANN401 - as above
+    """Refuse what no board runs before the converter meets it: it speaks of its own inner lists, or crashes."""
+    bodies = [graph.node, *(function.node_def for function in graph.library.function)]
+    loop = next((node for nodes in bodies for node in nodes if node.op in _LOOPS), None)
+    if loop is not None:
+        raise ModelError(
+            f"the node {loop.name} is a loop, {loop.op}; allowed are operators that run once for each window. "
+            "Next: give a recurrent model as its .keras file, whose LSTM, GRU and RNN layers are converted as they are"
+        )
 
 
 def _float32(graph: _Graph) -> bytes:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError, require_supported
 from services.artifact_builder.errors import AuthorError
 from services.artifact_builder.inputs import conversion
 from services.artifact_builder.inputs.quantised import NotQuantisedError, require_full_int8
@@ -74,8 +73,7 @@ async def convert(inputs: ConversionInputs, room: Room) -> Converted:
     if not ended.succeeded:
         if problem := found.get(conversion.PROBLEM_FILE):
             raise AuthorError(problem.decode(errors="replace"), ended.last_lines)
-        unsupported = _unsupported(found.get(conversion.FLOAT32_FILE, b""))
-        raise AuthorError(unsupported or f"the conversion {how_it_ended(ended, limits)}", ended.last_lines)
+        raise AuthorError(f"the conversion {how_it_ended(ended, limits)}", ended.last_lines)
     return _converted(inputs.source, found)
 
 
@@ -103,14 +101,3 @@ def _converted(source: Source, found: Mapping[str, bytes]) -> Converted:
         raise AuthorError(
             f"the conversion of the model left no usable result ({error}). Next: convert it on your own machine"
         ) from error
-
-
-def _unsupported(float32: bytes) -> str:
-    """Return which operator TensorFlow Lite may have crashed over."""
-    try:
-        require_supported(float32)
-    except MalformedModelError:
-        return ""
-    except UnsupportedModelError as error:
-        return str(error)
-    return ""

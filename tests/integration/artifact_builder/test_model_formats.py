@@ -92,6 +92,14 @@ async def test_a_saved_model_from_a_step_gives_the_same_bytes_twice(tools: Tools
 
 
 @pytest.mark.slow
+async def test_a_loop_in_a_saved_model_is_refused_by_its_name(tools: Tools, tmp_path: Path) -> None:
+    declared = manifest({"train": {"command": ["python", "train.py"]}, "path": "saved/"})
+    code = EXPORT.replace("layers.GlobalAveragePooling1D()", "layers.GRU(5, name='memory')")
+    with pytest.raises(AuthorError, match=r"the node \S*memory\S*while is a loop, While; .* Next: .*\.keras file"):
+        await built(checkout(tmp_path, {"train.py": code.encode()}), declared, tools)
+
+
+@pytest.mark.slow
 async def test_an_onnx_file_is_converted_where_steps_run(tools: Tools, tmp_path: Path) -> None:
     model = (DATA / "onnx" / "torch_cnn.onnx").read_bytes()
     site = checkout(tmp_path, {"m.onnx": model}, window=(64, 3))

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.artifact_builder.codegen import generate
+from services.artifact_builder.codegen import UnsupportedModelError, generate
 from shared.boards import image_board
 from shared.emulation.dut import DutBoard
 from shared.emulation.on_unicorn import boot_unicorn
+from shared.events.lab import Numerics
 from tests.tflite_models import Model
 
 Images = Callable[..., bytes]
@@ -165,6 +166,19 @@ def test_a_sequence_of_inferences_matches(name: str, make_image: Images) -> None
     interpreter = _runtime.Interpreter.from_bytes(model, arena_size=1 << 20)
     board = boot_unicorn(make_image(model), image_board("cortex-m4"))
     assert _compare(model, board, interpreter, _STEPS, rng) > _STEPS // 2
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("an SVDF layer of int8", r"SVDF .*tflm alone, and litert is asked for\. Generate with the numerics tflm$"),
+        ("an SVDF layer of int16", r"SVDF .*tflm alone, and litert is asked for"),
+        ("an LSTM", r"UNIDIRECTIONAL_SEQUENCE_LSTM .*tflm alone, and litert is asked for\. .*unroll the LSTM$"),
+    ],
+)
+def test_a_layer_with_a_memory_that_litert_computes_by_other_steps_is_refused_by_name(name: str, says: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=says):
+        generate(_MODELS[name], Numerics.LITERT)
 
 
 def test_a_reset_forgets_what_earlier_inferences_left(make_image: Images) -> None:
