@@ -25,7 +25,7 @@ def _window() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
-@pytest.mark.parametrize(("operator", "gates"), [("LSTM", 4), ("GRU", 3)])
+@pytest.mark.parametrize(("operator", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
 @pytest.mark.parametrize("last", [True, False])
 def test_recurrent_layers_match_onnxruntime(operator: str, gates: int, direction: str, last: bool) -> None:
     directions = 1 + (direction == "bidirectional")
@@ -40,6 +40,19 @@ def test_recurrent_layers_match_onnxruntime(operator: str, gates: int, direction
         helper.make_node("Flatten", ["t"], ["y"]),
     ]
     assert_converts(model_of(nodes, [1, _STEPS, _DEPTH], _weights(gates, directions)), _window())
+
+
+def test_another_activation_is_refused_by_name() -> None:
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["steps"], perm=[1, 0, 2]),
+        helper.make_node(
+            "RNN", ["steps", "w", "r", "b"], ["", "s"], name="memory", hidden_size=_UNITS, activations=["Relu"]
+        ),
+        helper.make_node("Flatten", ["s"], ["y"]),
+    ]
+    model = load_onnx(model_of(nodes, [1, _STEPS, _DEPTH], _weights(1, 1)).SerializeToString(), (_STEPS, _DEPTH))
+    with pytest.raises(ModelError, match=r"memory.*RNN.*its activations are Relu\. Next: use Tanh"):
+        tf.function(model.function, autograph=False).get_concrete_function(tf.TensorSpec([1, _STEPS, _DEPTH]))
 
 
 def test_a_state_that_is_not_zero_is_refused_by_name() -> None:

@@ -10,6 +10,7 @@ from services.artifact_builder.inputs.onnx.operators import (
     linear,
     recurrent,
     reductions,
+    resizing,
     shapes,
 )
 from services.artifact_builder.inputs.onnx.view import Array, View
@@ -24,6 +25,7 @@ OPERATORS: Final[Mapping[str, Operator]] = {
     **linear.OPERATORS,
     **recurrent.OPERATORS,
     **reductions.OPERATORS,
+    **resizing.OPERATORS,
     **shapes.OPERATORS,
 }
 

@@ -13,14 +13,14 @@ from services.artifact_builder.inputs.onnx.windows import Window, window_of
 _Tensor = Any
 
 
-def _channels_last(view: View) -> _Tensor:
+def channels_last(view: View) -> _Tensor:
     """Return (batch, height, width, channels); a series has a height of one."""
     shape = view.shape
     order = (0, *range(2, len(shape)), 1)
     return view.arranged(order, (shape[0], *(1,) * (4 - len(shape)), *shape[2:], shape[1]))
 
 
-def _channels_first(tensor: _Tensor, rank: int, *, nonnegative: bool = False) -> View:
+def channels_first(tensor: _Tensor, rank: int, *, nonnegative: bool = False) -> View:
     """Return what ONNX sees of (batch, height, width, channels), or without the height when rank is 3."""
     spatial = ((1,), (2,)) if rank == 4 else ((2,),)
     return View(tensor, ((0,), (3,), *spatial), nonnegative)
@@ -45,7 +45,7 @@ def _conv(call: Call) -> View:
             "let input and output channels be multiples of the groups",
         )
     window = window_of(call, weights.shape[2:], view.shape[2:]).two_dimensional()
-    tensor, padding = _padded(_channels_last(view), window)
+    tensor, padding = _padded(channels_last(view), window)
     filters = weights.reshape((*weights.shape[:2], *window.kernel))  # (outputs, channels of a group, height, width)
     strides, dilations = [1, *window.strides, 1], [1, *window.dilations, 1]
     if groups == channels and groups > 1:
@@ -60,7 +60,7 @@ def _conv(call: Call) -> View:
         )
     if call.has(2):
         made = tf.nn.bias_add(made, call.constant(2))
-    return _channels_first(made, rank)
+    return channels_first(made, rank)
 
 
 def _pool_window(call: Call, view: View) -> Window:
@@ -75,7 +75,7 @@ def _max_pool(call: Call) -> View:
     if len([name for name in call.node.outputs if name]) > 1:
         call.node.refuse("it gives the places of the maxima too", "use the maxima alone")
     window = _pool_window(call, view)
-    tensor, padding = _channels_last(view), "VALID"
+    tensor, padding = channels_last(view), "VALID"
     if window.is_same and window.is_padded:
         padding = "SAME"
     elif window.is_padded and view.nonnegative:
@@ -86,14 +86,14 @@ def _max_pool(call: Call) -> View:
             call.node.refuse("it pads more than half its kernel", "pad less, or put a Relu in front")
         tensor = tf.pad(tensor, window.paddings, "SYMMETRIC")
     made = tf.nn.max_pool2d(tensor, window.kernel, window.strides, padding)
-    return _channels_first(made, len(view.axes), nonnegative=view.nonnegative)
+    return channels_first(made, len(view.axes), nonnegative=view.nonnegative)
 
 
 def _average_pool(call: Call) -> View:
     view = call.view()
     window = _pool_window(call, view)
     counts_padding = bool(call.attribute("count_include_pad", 0))
-    tensor, padding = _channels_last(view), "VALID"
+    tensor, padding = channels_last(view), "VALID"
     share: Array | None = None
     if window.is_padded and window.is_same and not counts_padding:
         padding = "SAME"  # which leaves the padding out of the mean, too
@@ -103,7 +103,7 @@ def _average_pool(call: Call) -> View:
     made = tf.nn.avg_pool2d(tensor, window.kernel, window.strides, padding)
     if share is not None:
         made = tf.math.multiply(made, share)
-    return _channels_first(made, len(view.axes), nonnegative=view.nonnegative)
+    return channels_first(made, len(view.axes), nonnegative=view.nonnegative)
 
 
 def _share_inside(window: Window) -> Array:
@@ -133,7 +133,7 @@ def _conv_transpose(call: Call) -> View:
     lead = (1,) * (4 - rank)
     filters = weights.reshape((*weights.shape[:2], *lead, *window.kernel)).transpose(2, 3, 1, 0)
     made = tf.nn.conv2d_transpose(
-        _channels_last(view),
+        channels_last(view),
         np.ascontiguousarray(filters),
         (1, *lead, *full, weights.shape[1]),
         [1, *lead, *window.strides, 1],
@@ -144,7 +144,7 @@ def _conv_transpose(call: Call) -> View:
         made = tf.strided_slice(made, begin, end)
     if call.has(2):
         made = tf.nn.bias_add(made, call.constant(2))
-    return _channels_first(made, rank)
+    return channels_first(made, rank)
 
 
 OPERATORS: Final[Mapping[str, Callable[[Call], View]]] = {

@@ -1,4 +1,4 @@
-"""LSTM and GRU over a window: an LSTM as the function that the converter has an operator for, a GRU unrolled."""
+"""Recurrent layers over a window: an LSTM as the function that the converter has an operator for, others unrolled."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -17,7 +17,7 @@ _BACKWARDS: Final[Mapping[str, tuple[bool, ...]]] = {
     "reverse": (True,),
     "bidirectional": (False, True),
 }
-_ACTIVATIONS: Final = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
+_ACTIVATIONS: Final = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
 _Layer = Callable[[Any, Array, Array, Array], tuple[Any, Any]]
 """From (1, steps, depth), weights of input and state and both biases to the last output and all of them."""
 
@@ -55,6 +55,15 @@ def _gru_layer(x: Any, weights: Array, recurrent: Array, biases: Array) -> tuple
         take = tf.sigmoid(given[:, reset] + kept[:, reset])
         proposed = tf.tanh(given[:, fresh] + take * kept[:, fresh])
         hidden = proposed + keep * (hidden - proposed)
+        outputs.append(hidden)
+    return hidden, tf.stack(outputs, axis=1)
+
+
+def _rnn_layer(x: Any, weights: Array, recurrent: Array, biases: Array) -> tuple[Any, Any]:  # noqa: ANN401 - as above
+    hidden = tf.zeros((1, recurrent.shape[1]))
+    outputs = []
+    for step in range(x.shape[1]):
+        hidden = tf.tanh(tf.matmul(x[:, step], weights.T) + tf.matmul(hidden, recurrent.T) + biases.sum(axis=0))
         outputs.append(hidden)
     return hidden, tf.stack(outputs, axis=1)
 
@@ -102,4 +111,8 @@ def _require_zeros(call: Call, position: int, what: str) -> None:
         call.node.refuse(f"its {what} is not zero", "let it begin with zeros")
 
 
-OPERATORS: Final[Mapping[str, Callable[[Call], list[View | None]]]] = {"GRU": _gru, "LSTM": _lstm}
+OPERATORS: Final[Mapping[str, Callable[[Call], list[View | None]]]] = {
+    "GRU": _gru,
+    "LSTM": _lstm,
+    "RNN": lambda call: _over_steps(call, _rnn_layer),
+}
