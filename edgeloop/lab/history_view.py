@@ -93,7 +93,7 @@ def history_table(results: Results) -> Table:
             result.board,
             result.verdict,
             "" if result.instructions is None else f"{result.instructions:,}",
-            changes.get(result.job, ""),
+            changes.get(id(result), ""),
             f"{result.finished:%Y-%m-%d %H:%M}",
         )
         table.add_row(*cells, Text(found.signature, _SIGNATURES[found.signature]), result.reason)
@@ -103,11 +103,11 @@ def history_table(results: Results) -> Table:
 _NUMBERS: Final = frozenset({"instructions", "change"})
 
 
-def _changes(results: Sequence[JobResult]) -> Mapping[str, str]:
-    """Return by job how many more instructions it took than the one before it in its series."""
+def _changes(results: Sequence[JobResult]) -> Mapping[int, str]:
+    """Return by the result's identity how many more instructions it took than the one before it in its series."""
     found = {}
     for members in series(results).values():
         for before, after in pairwise(members):
             if before.instructions is not None and after.instructions is not None:
-                found[after.job] = f"{change(before.instructions, after.instructions):+.3%}"
+                found[id(after)] = f"{change(before.instructions, after.instructions):+.3%}"
     return found

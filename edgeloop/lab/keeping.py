@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from edgeloop.errors import EdgeloopError
-from edgeloop.lab.asking import LabClient, SilentError
+from edgeloop.errors import InfrastructureError, UsageError
+from edgeloop.lab.asking import LabClient, LeaseGoneError
 from shared.lab.messages import HeldBoard
 
 SHORTEST_S: Final = 0.2
@@ -21,7 +21,8 @@ def pause_s(left_s: float) -> float:
 async def keep(lab: LabClient, lease: HeldBoard, clock: Callable[[], float]) -> str:
     """Renew a lease until it is lost, and return why.
 
-    A desk that does not answer is asked again until the lease's own time is over: it may be starting anew.
+    A desk that does not answer, or cannot reach the board's place, is asked again until the lease's own time is over:
+    it may be starting anew.
     """
     until_s = clock() + lease.left_s
     wait_s = pause_s(lease.left_s)
@@ -29,12 +30,12 @@ async def keep(lab: LabClient, lease: HeldBoard, clock: Callable[[], float]) -> 
         await asyncio.sleep(wait_s)
         try:
             lease = await lab.renew(lease.board, lease.token)
-        except SilentError as error:
-            if clock() >= until_s:
-                return f"{lease.board}: its time is over, and the desk could not be asked for more ({error.message})"
-            wait_s = min(_ASK_AGAIN_S, pause_s(until_s - clock()))
-        except EdgeloopError as error:
+        except (LeaseGoneError, UsageError) as error:
             return error.message
+        except InfrastructureError as error:
+            if clock() >= until_s:
+                return f"{lease.board}: its time is over, and there was no more to be had: {error.message}"
+            wait_s = min(_ASK_AGAIN_S, pause_s(until_s - clock()))
         else:
             until_s = clock() + lease.left_s
             wait_s = pause_s(lease.left_s)

@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from edgeloop.errors import InfrastructureError, UsageError
+from edgeloop.errors import EdgeloopError, InfrastructureError, UsageError
 from edgeloop.lab import tickets
-from edgeloop.lab.asking import LabClient, LeaseGoneError
+from edgeloop.lab.asking import LabClient
 from edgeloop.lab.boards_view import requirement_of
 from edgeloop.lab.keeping import keep
 from shared.lab.messages import AskJobs, HeldBoard, JobState, JobView, Submit
@@ -77,7 +77,8 @@ async def granted(lab: LabClient, job: Submit, data: Path, bus: str) -> JobView:
     """
     try:
         view = await lab.submit(job)
-        while view.state is JobState.WAITING:
+        # What is granted is shown once the boards' places have let the token in.
+        while view.state is not JobState.ENDED and len(view.held) < len(job.demands):
             await asyncio.sleep(GRANT_LOOK_EVERY_S)
             view = await lab.job(job.id)
     except asyncio.CancelledError:
@@ -134,7 +135,7 @@ async def renewed(lab: LabClient, leases: Sequence[tuple[str, int]]) -> tuple[tu
     for board, token in leases:
         try:
             kept.append(await lab.renew(board, token))
-        except (LeaseGoneError, UsageError) as error:
+        except EdgeloopError as error:
             lost.append(error.message)
     return tuple(kept), tuple(lost)
 

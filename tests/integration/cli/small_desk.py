@@ -73,6 +73,7 @@ class SmallLab:
         self.said: dict[str, int] = {}
         self.renewals = 0
         self.ttl_s = 60.0
+        self.refused_renewals = 0
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["SmallLab"]:
@@ -153,6 +154,9 @@ class SmallLab:
 
     async def _renew(self, asked: Renew) -> HeldBoard:
         self._require(asked.board, asked.token)
+        if self.refused_renewals:
+            self.refused_renewals -= 1
+            raise RefusedError(RefusalKind.LAB, f"{PLACE} does not answer. Next: renew again")
         self.renewals += 1
         return self._lease(asked.board)
 

@@ -113,7 +113,7 @@ async def test_whoever_stops_waiting_withdraws(lab_cli: LabCli, lab: SmallLab) -
 
 
 async def test_holding_renews_until_ctrl_c_gives_the_boards_back(lab_cli: LabCli, lab: SmallLab) -> None:
-    lab.ttl_s = 0.6
+    lab.ttl_s, lab.refused_renewals = 1.0, 1
     holding = lab_cli.process("reserve", "--need", "core in cortex-m4", "--hold", "--json")
     job = await only_job(lab)
     await eventually(lambda: lab.renewals > 2 or None)
