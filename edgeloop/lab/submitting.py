@@ -141,7 +141,15 @@ async def queue(lab: LabClient, order: Submit, subject: Subject, procedure: str,
     blobs = Blobs(lab.nc.jetstream())
     image = await blobs.put(subject.built.image, media_type=MediaType.IMAGE, name="firmware.img")
     workload = await blobs.put(write_workload(subject.workload, effort), media_type=MEDIA_TYPE, name="workload.npz")
-    work = Work(procedure=procedure, image=image.digest, workload=workload.digest, deadline_s=order.limit_s)
+    work = Work(
+        procedure=procedure,
+        image=image.digest,
+        workload=workload.digest,
+        deadline_s=order.limit_s,
+        release=subject.digest,
+        toolchain=subject.built.toolchain,
+        numerics=subject.workload.numerics,
+    )
     return await lab.submit(order.model_copy(update={"work": (work,) * len(order.demands)}))
 
 

@@ -10,6 +10,7 @@ from nats.aio.client import Client
 
 from shared.emulation.mcuboot_image import read_image
 from shared.events import digest_of
+from shared.events.lab import Numerics
 from shared.lab import JobKind, VerdictKind
 from shared.procedures.workloads import read_workload
 from shared.releases.histograms import quantise
@@ -55,6 +56,8 @@ async def test_a_release_is_tested_on_its_own_test_set_with_its_own_image(
     assert order.id.startswith("acceptance-")
     work, again = order.work
     assert (work, work.procedure, work.deadline_s) == (again, "acceptance", 300)
+    assert (work.release, work.numerics) == (release, Numerics.TFLM)
+    assert "zig" in work.toolchain
     workload, effort = read_workload(await Blobs(nc.jetstream()).get(work.workload))
     image = read_image(await Blobs(nc.jetstream()).get(work.image))
     assert (workload.board.name, len(workload.inputs), workload.accuracy) == ("cortex-m4", ROWS, 0.9)
