@@ -168,6 +168,8 @@ def _how_it_exited(ended: Ended) -> str:
     code = ended.exit_code or 0
     if code == -signal.SIGXCPU:
         return "used all the processor time that it may, and was ended. Next: train less, or start fewer threads"
+    if code == -signal.SIGKILL:
+        return "was killed, which the kernel does when memory runs out. Next: use smaller batches, or fewer workers"
     if code < 0:
         return f"was ended by signal {-code}. Next: run it on your own machine"
     if any(_READ_ONLY in line for line in ended.last_lines):

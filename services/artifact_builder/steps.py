@@ -22,6 +22,8 @@ _LEFT: Final = "left/"
 """Before the paths of what a preparation left: training sees exactly these bytes."""
 _DATASETS: Final = "datasets/"
 """Before the names of datasets in canonical form: equal data, equal bytes."""
+MAXIMUM_LEFT_FILES: Final = 20_000
+"""Each is an object of its own in the cache."""
 MAXIMUM_LEFT_BYTES: Final = 2 * 2**30
 """Of all files that a preparation leaves: they are in memory at once."""
 
@@ -217,6 +219,11 @@ def _left_in(output: Path) -> Iterator[tuple[str, bytes]]:
     for name in files:
         if reason := bad_name(name):
             raise AuthorError(f"data.prepare left {shown(name)}: the path {reason}. Next: give it another name")
+    if len(files) > MAXIMUM_LEFT_FILES:
+        raise AuthorError(
+            f"data.prepare left {len(files):,} files; allowed are {MAXIMUM_LEFT_FILES:,}, which are kept for training "
+            "and tests. Next: pack them into archives"
+        )
     sizes = {name: path.stat().st_size for name, path in files.items()}  # with holes a file takes less on the disk
     if sum(sizes.values()) > MAXIMUM_LEFT_BYTES:
         largest = max(sizes, key=lambda name: sizes[name])

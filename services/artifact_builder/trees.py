@@ -4,9 +4,10 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice, takewhile
 from pathlib import Path
 from typing import Final, Self
 
@@ -46,6 +47,13 @@ class Entry:
         """Where a link points to, from its own folder; None for a file."""
         return self.content.removeprefix("-> ") if self.content.startswith("-> ") else None
 
+    @property
+    def place(self) -> str | None:
+        """Where a link leads to, from the top of the repository; None for a file."""
+        if self.target is None:
+            return None
+        return os.path.normpath(os.path.join(os.path.dirname(self.path), self.target))  # noqa: PTH118, PTH120 - text
+
 
 @dataclass(frozen=True, slots=True)
 class Tree:
@@ -63,6 +71,31 @@ class Tree:
         """Return the files that one of `patterns` names."""
         named = [re.compile(expression(pattern)) for pattern in patterns]
         return Tree(self.root, tuple(entry for entry in self.entries if any(one.match(entry.path) for one in named)))
+
+    def following(self, patterns: Sequence[str]) -> "Tree":
+        """Return the files that one of `patterns` names, and what links among them lead to."""
+        found = {entry.path: entry for entry in self.matching(patterns).entries}
+        waiting, places = list(found.values()), set[str]()
+        while waiting:
+            entry = waiting.pop()
+            place = entry.place
+            if place is None or place in places:
+                continue
+            places.add(place)
+            led_to = [other for other in self._at(place) if other.path not in found]
+            found |= {other.path: other for other in led_to}
+            waiting += led_to
+        return Tree(self.root, tuple(sorted(found.values(), key=lambda entry: entry.path)))
+
+    def _at(self, place: str) -> Iterator[Entry]:
+        """Yield the file or link at a path, or all that is in the folder."""
+        inside = "" if place == "." else f"{place}/"
+        yield from self._from(place, lambda path: path == place)
+        yield from self._from(inside, lambda path: path.startswith(inside))
+
+    def _from(self, path: str, goes_on: Callable[[str], bool]) -> Iterator[Entry]:
+        begin = bisect_left(self.entries, path, key=lambda entry: entry.path)
+        return takewhile(lambda entry: goes_on(entry.path), islice(self.entries, begin, None))
 
     def without(self, patterns: Sequence[str]) -> "Tree":
         """Return the files that none of `patterns` names."""
@@ -85,7 +118,7 @@ class Tree:
                     f"{key}.inputs[{index}]: {pattern!r} names no file of the repository. Next: write a path from its "
                     "top; * stands for any part of a name, ** for any folders, a folder for all that is in it"
                 )
-        seen = self.matching(inputs) if inputs else self.without(DOCUMENTATION)
+        seen = self.following(inputs) if inputs else self.without(DOCUMENTATION)
         _require_links_inside(seen.entries)
         return seen
 
@@ -151,10 +184,7 @@ def _entries(root: Path) -> Iterator[Entry]:
 
 def _require_links_inside(entries: Iterable[Entry]) -> None:
     for entry in entries:
-        if entry.target is None:
-            continue
-        place = os.path.normpath(os.path.join(os.path.dirname(entry.path), entry.target))  # noqa: PTH118, PTH120 - text
-        if place.startswith(("..", "/")):
+        if entry.place is not None and entry.place.startswith(("..", "/")):
             raise AuthorError(
                 f"{entry.path} is a link to {entry.target}, outside of the repository. "
                 "Next: commit the file itself, or leave it out of the step's inputs"

@@ -153,7 +153,7 @@ def broken_limit(order: dict[str, Any], rss: int, processes: int, seconds: float
 
 
 class Disk:
-    """What a program has written below some folders, and to files that it deleted and still holds open."""
+    """What a program has written below some folders, and to files without a name that it holds open."""
 
     def __init__(self, folders: list[str]) -> None:
         self.used_bytes = 0
@@ -162,7 +162,6 @@ class Disk:
         self.too_deep = False
         """There are folders at paths that are longer than the kernel follows: what is in them cannot be counted."""
         self._folders = folders
-        self._devices = {Path(folder).stat().st_dev for folder in folders}
         self._next_look = 0.0
 
     def look(self, family: list[int], order: dict[str, Any]) -> None:
@@ -190,7 +189,7 @@ class Disk:
                 self.too_deep = self.too_deep or error.errno == errno.ENAMETOOLONG
         for pid in family:
             for state in open_files(pid):
-                if state.st_nlink == 0 and state.st_dev in self._devices:
+                if state.st_nlink == 0 and stat.S_ISREG(state.st_mode):  # of memfd_create, too: no memory shows them
                     self._add(state, seen)
 
     def exceeds(self, order: dict[str, Any]) -> bool:

@@ -288,6 +288,18 @@ time.sleep(60)
     assert ended.ending is Ending.DISK, ended
 
 
+async def test_files_in_memory_that_never_had_a_name_count_as_well(place: Place) -> None:
+    """Nobody's resident memory shows them."""
+    ended = await place.run("""
+kept = []
+for n in range(10):
+    kept.append(os.memfd_create(str(n)))
+    os.write(kept[-1], bytes(10_000_000))
+time.sleep(60)
+""")
+    assert ended.ending is Ending.DISK, ended
+
+
 async def test_very_many_small_files_are_too_many(place: Place) -> None:
     ended = await place.run("""
 for n in range(700): open(os.environ["OUT"] + f"/{n}", "w").close()

@@ -113,6 +113,12 @@ def test_what_cannot_be_kept_is_named(code: str, says: str, tmp_path: Path) -> N
     assert says in failure_of(code, tmp_path).reason
 
 
+def test_more_files_than_can_be_kept_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "MAXIMUM_LEFT_FILES", 3)
+    code = "import os; [open(os.environ['EDGELOOP_OUTPUT_DIR'] + f'/{n}', 'w').close() for n in range(4)]"
+    assert "data.prepare left 4 files; allowed are 3" in failure_of(code, tmp_path).reason
+
+
 def test_a_link_in_a_circle_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "loop.npz").symlink_to("loop.npz")
     assert inside(tmp_path, "loop.npz") is None

@@ -126,6 +126,18 @@ def test_a_link_out_of_the_repository_is_refused_and_one_inside_is_kept(checkout
         Tree.of(checkout).for_step("model.train", ())
 
 
+def test_what_a_link_leads_to_comes_with_it(checkout: Path) -> None:
+    (checkout / "latest").symlink_to("data/2026")
+    (checkout / "data" / "2026").symlink_to("../lib/deep")
+    (checkout / "again").symlink_to("again")
+    tree = Tree.of(checkout)
+    assert names(tree.following(["latest"])) == {"latest", "data/2026", "lib/deep/net.py"}
+    assert names(tree.following(["again", "train.py"])) == {"again", "train.py"}
+    assert names(tree.for_step("model.train", ["latest"])) == {"latest", "data/2026", "lib/deep/net.py"}
+    (checkout / "all").symlink_to(".")
+    assert names(Tree.of(checkout).following(["all"])) == names(Tree.of(checkout))
+
+
 def test_the_key_is_the_content_and_not_the_place_the_time_or_the_umask(checkout: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     Tree.of(checkout).copy_to(copy)
