@@ -3,7 +3,7 @@
 import sys
 
 from device_gateway.config import ConfigError, read_config
-from device_gateway.gateway import open_gateway
+from device_gateway.gateway import Gateway, open_gateway
 from device_gateway.handlers import ROUTES
 from device_gateway.polling import forward_telemetry, watch_states
 from device_gateway.settings import Settings
@@ -11,13 +11,19 @@ from device_gateway.store import METADATA
 from shared.artifacts.keys import PublicKeyError
 from shared.runtime import Service, run
 
+
+async def serve_lab_boards(gateway: Gateway) -> None:
+    """Answer for the boards of the lab that hang here."""
+    await gateway.serve_lab()
+
+
 SERVICE = Service(
     name="device_gateway",
     settings=Settings,
     deps=open_gateway,
     routes=ROUTES,
     metadata=METADATA,
-    background=(watch_states, forward_telemetry),
+    background=(watch_states, forward_telemetry, serve_lab_boards),
     receiver=lambda settings: read_config(settings.gateway_config).gateway,
 )
 

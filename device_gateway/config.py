@@ -1,6 +1,8 @@
 """`gateway.yaml`: which boards this gateway looks after, and how it reaches them."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from device_gateway.drivers import AddressError, drivers
-from shared.boards import NoImageError, catalogue, image_board, image_boards
+from shared.boards import ImageBoard, NoImageError, catalogue, image_board, image_boards
 from shared.events import Slug
+from shared.mlperf_tiny.serial_line import BAUD
+from shared.places.flashing import IMAGE
 
 
 class ConfigError(ValueError):
@@ -29,6 +33,32 @@ class DeviceEntry(BaseModel):
     address: str = Field(description="Where it is, in the driver's form")
 
 
+class LabBoardEntry(BaseModel):
+    """One board of the device lab, which jobs and people borrow. It is none of the fleet: nobody updates it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Slug = Field(description="The board's name in the lab")
+    board: Slug = Field(description="Name in the board catalogue")
+    port: str = Field(min_length=1, description="/dev/serial/by-id/…, socket://host:port or rfc2217://host:port")
+    baud: int = Field(default=BAUD, gt=0)
+    identity: str = Field(
+        default="", description="The only board that may hang there, as `edgeloop lab boards` shows it"
+    )
+    flash: tuple[str, ...] = Field(
+        default=(), description="Program and arguments that write {image} to the board at {port}"
+    )
+
+
+class LabSection(BaseModel):
+    """The gateway's boards that belong to the device lab."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    place: Slug | None = Field(default=None, description="The place's name in the lab; none: the gateway's")
+    boards: tuple[LabBoardEntry, ...] = Field(min_length=1)
+
+
 class GatewayConfig(BaseModel):
     """The whole file."""
 
@@ -36,7 +66,8 @@ class GatewayConfig(BaseModel):
 
     gateway: Slug = Field(description="This gateway's name: its commands are addressed to it")
     project: Slug
-    devices: tuple[DeviceEntry, ...] = Field(min_length=1)
+    devices: tuple[DeviceEntry, ...] = Field(default=(), description="Boards of the fleet, which it updates")
+    lab: LabSection | None = None
 
 
 def read_config(path: Path) -> GatewayConfig:
@@ -55,28 +86,31 @@ def read_config(path: Path) -> GatewayConfig:
         config = GatewayConfig.model_validate(document)
     except ValidationError as error:
         raise ConfigError("\n".join(_problem(path, document, problem) for problem in error.errors())) from error
-    _check_devices(path, document, config)
+
+    def refuse(where: tuple[str | int, ...], reason: str) -> ConfigError:
+        return ConfigError(f"{path}:{_line(document, where)}: {_dotted(where)}: {reason}")
+
+    if not config.devices and config.lab is None:
+        raise refuse(("devices",), "no board to look after; list the fleet's here, or the lab's in lab")
+    _check_devices(config.devices, lambda index, key, reason: refuse(("devices", index, key), reason))
+    if config.lab is not None:
+        _check_lab(config.lab, lambda index, key, reason: refuse(("lab", "boards", index, key), reason))
     return config
 
 
-def _check_devices(path: Path, document: Any, config: GatewayConfig) -> None:  # noqa: ANN401 - ruamel's nodes
+_Refuse = Callable[[int, str, str], ConfigError]
+"""From the entry's number, its key and a reason."""
+
+
+def _check_devices(devices: Sequence[DeviceEntry], refuse_at: _Refuse) -> None:
     """Check what the types cannot: boards, drivers, addresses, and that nothing is named twice."""
-    ids = Counter(entry.id for entry in config.devices)
-    addresses = Counter(entry.address for entry in config.devices)
-    for index, entry in enumerate(config.devices):
-
-        def refuse(key: str, reason: str, index: int = index) -> ConfigError:
-            where = ("devices", index, key)
-            return ConfigError(f"{path}:{_line(document, where)}: {_dotted(where)}: {reason}")
-
+    ids = Counter(entry.id for entry in devices)
+    addresses = Counter(entry.address for entry in devices)
+    for index, entry in enumerate(devices):
+        refuse = partial(refuse_at, index)
         if ids[entry.id] > 1:
             raise refuse("id", f"{entry.id!r} stands {ids[entry.id]} times; every device needs a name of its own")
-        if entry.board not in catalogue():
-            raise refuse("board", f"found {entry.board!r}; allowed are {', '.join(image_boards())}")
-        try:
-            board = image_board(entry.board)
-        except NoImageError as error:
-            raise refuse("board", str(error)) from error
+        board = _board(entry.board, refuse)
         if entry.driver not in drivers():
             raise refuse("driver", f"found {entry.driver!r}; allowed are {', '.join(drivers())}")
         if addresses[entry.address] > 1:
@@ -87,14 +121,49 @@ def _check_devices(path: Path, document: Any, config: GatewayConfig) -> None:  #
             raise refuse("address", str(error)) from error
 
 
+def _check_lab(lab: LabSection, refuse_at: _Refuse) -> None:
+    """Check the same of the lab's boards. Two on one port would take each other's bytes."""
+    names, ports = Counter(entry.name for entry in lab.boards), Counter(entry.port for entry in lab.boards)
+    for index, entry in enumerate(lab.boards):
+        refuse = partial(refuse_at, index)
+        if names[entry.name] > 1:
+            raise refuse("name", f"{entry.name!r} stands {names[entry.name]} times; every board has its own name")
+        _board(entry.board, refuse)
+        if ports[entry.port] > 1:
+            raise refuse("port", f"{entry.port} stands {ports[entry.port]} times; a port has one board")
+        if entry.flash and not any(IMAGE in word for word in entry.flash):
+            raise refuse("flash", f"found {' '.join(entry.flash)!r}; write {IMAGE} where the program wants the image")
+
+
+def _board(name: str, refuse: Callable[[str, str], ConfigError]) -> ImageBoard:
+    if name not in catalogue():
+        raise refuse("board", f"found {name!r}; allowed are {', '.join(image_boards())}")
+    try:
+        return image_board(name)
+    except NoImageError as error:
+        raise refuse("board", str(error)) from error
+
+
 def _problem(path: Path, document: Any, problem: Any) -> str:  # noqa: ANN401 - pydantic's and ruamel's structures
     where = problem["loc"]
     found = "" if problem["type"] == "missing" else f"found {problem['input']!r}; "
     allowed = ""
     if problem["type"] in {"extra_forbidden", "missing"}:
-        model = DeviceEntry if where[0] == "devices" and len(where) > 1 else GatewayConfig
+        model = _model_at(where)
         allowed = f"; the keys are {', '.join(model.model_fields)}"
     return f"{path}:{_line(document, where)}: {_dotted(where)}: {found}{problem['msg']}{allowed}"
+
+
+def _model_at(where: tuple[str | int, ...]) -> type[BaseModel]:
+    """Return whose keys stand there."""
+    match where[:-1]:
+        case ("devices", *_):
+            return DeviceEntry
+        case ("lab", "boards", *_):
+            return LabBoardEntry
+        case ("lab",):
+            return LabSection
+    return GatewayConfig
 
 
 def _dotted(where: tuple[str | int, ...]) -> str:

@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
 from device_gateway.config import GatewayConfig, read_config
 from device_gateway.domain import Sighting
+from device_gateway.lab import serve_lab
 from device_gateway.sessions import Session, open_sessions
 from device_gateway.settings import Settings
 from shared.artifacts.keys import PublicKey, load_public_key
@@ -44,6 +46,8 @@ class Gateway:
     unit: Callable[[], AbstractAsyncContextManager[Unit]]
     publish: Callable[[TelemetryBatch], Awaitable[bool]]
     """Raises PublishError."""
+    serve_lab: Callable[[], Awaitable[object]]
+    """Answers for the boards of the lab, for ever."""
 
     def report(self, session: Session, seen: Sighting, digest: str | None, now: datetime) -> DeviceReported:
         """Return what to say of a board; one that never said how real it is counts as a real one."""
@@ -80,6 +84,7 @@ async def open_gateway(settings: Settings, resources: Resources) -> AsyncIterato
             fetch=resources.blobs.get,
             unit=resources.unit,
             publish=resources.publisher.publish_telemetry,
+            serve_lab=partial(serve_lab, config, resources.nc, resources.blobs.get),
         )
     finally:
         for session in sessions.values():

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from shared.emulation import BoardControl, EmulationError, FirmwareInfo, Inference
+from shared.emulation import BoardControl, EmulatedBoard, EmulationError, FirmwareInfo, Inference
 
 READY = b"m-ready\r\n"
 INSTRUCTION_NS = 64
@@ -66,6 +66,18 @@ class Sensed:
     lost: int
     """By the gaps in their numbers; damaged ones are among them."""
     damaged: int
+
+
+class Dut(EmulatedBoard, Protocol):
+    """A booted board as procedures use it: emulated, or real."""
+
+    control: BoardControl
+
+    def sense(self, hop_bytes: int) -> Sensed:
+        """Move on in the trace at the second UART, and run one inference. See `DutBoard`."""
+
+    def reads_traces(self) -> bool:
+        """Whether traces can be played to it."""
 
 
 class DutBoard:

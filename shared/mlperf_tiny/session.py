@@ -143,6 +143,17 @@ class Session:
             raise DutError(dropped(f"an output of {size_bytes} bytes came as {digits!r}"))
         return bytes.fromhex(digits)
 
+    def stack_bytes(self) -> int:
+        """Return the stack's high-water mark since boot. Edgeloop's extension.
+
+        Raises:
+            DutError: the answer is damaged.
+        """
+        said = _bracketed("stack", self._ask("stack"))
+        if match := re.search(r"\bused=(\d+)", said):
+            return int(match[1])
+        raise DutError(dropped(f"the stack's use came as {said!r}"))
+
     def reset(self) -> None:
         """Let a model with state forget. Edgeloop's extension."""
         self._ask("reset")

@@ -65,6 +65,7 @@ class _Bench:
     rig: Rig
     hold: _Hold = field(default_factory=lambda: _Hold(0))
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    looking: "asyncio.Task[None] | None" = None
 
 
 class PlaceAgent:
@@ -99,6 +100,8 @@ class PlaceAgent:
         self._fence = self._fence.grant(asked.board, asked.token, self._clock() + asked.ttl_s)
         self._changed.set()
         self._admit(asked.board, asked.token)
+        if bench.looking is not None:
+            bench.looking.cancel()
         async with bench.turn:
             if bench.hold.token < asked.token:
                 await self._end(bench, AttemptOutcome.LEASE_LOST, f"token {asked.token} was granted")
@@ -170,12 +173,19 @@ class PlaceAgent:
     # ---- what it does of itself ------------------------------------------------------------------------------------
 
     async def announced(self) -> Announced:
-        """Ask the boards that nobody holds who they are, and say what is there."""
-        free = [bench for name, bench in self._benches.items() if not self._admitted(name, bench.hold.token)]
-        await asyncio.gather(*(self._look(bench) for bench in free))
+        """Say what is there, as it was seen last."""
         return Announced(
             place=self.place, epoch=self.epoch, boards=tuple(bench.rig.offered for bench in self._benches.values())
         )
+
+    async def look_around(self) -> None:
+        """Ask the boards that nobody holds who they are. A grant does not wait for the answer."""
+        looks = []
+        for bench in self._benches.values():
+            bench.looking = asyncio.create_task(self._look(bench))
+            looks.append(bench.looking)
+        # Not awaited by name: one that a grant has cancelled is no failure.
+        await asyncio.gather(*looks, return_exceptions=True)
 
     async def keep_deadlines(self) -> None:
         """End what runs out, in time, for ever."""
@@ -276,9 +286,17 @@ class PlaceAgent:
         return True
 
     async def _look(self, bench: _Bench) -> None:
+        name = bench.rig.offered.name
         async with bench.turn:
-            if bench.hold.quiet and not self._admitted(bench.rig.offered.name, bench.hold.token):
+            if not bench.hold.quiet or self._admitted(name, bench.hold.token):
+                return
+            try:
                 await bench.rig.look()
+            except asyncio.CancelledError:
+                await bench.rig.stop()
+                raise
+            except Exception:
+                log.exception("could not look at %s", name)
 
     async def _work(self, bench: _Bench, hold: _Hold, work: Work) -> None:
         def reached(state: WorkState) -> None:

@@ -52,11 +52,18 @@ async def serve_place(
     try:
         async with answering(nc, f"lab-place-{place}", root, endpoints), asyncio.TaskGroup() as tasks:
             tasks.create_task(agent.keep_deadlines())
+            tasks.create_task(_look_around(agent, announce_s))
             tasks.create_task(_announce(nc, f"{root}.announced", agent, announce_s))
             tasks.create_task(_pass_on(nc, root, said))
     finally:
         await agent.close()
     raise AssertionError("its tasks never end by themselves")
+
+
+async def _look_around(agent: PlaceAgent, every_s: float) -> None:
+    while True:
+        await agent.look_around()
+        await asyncio.sleep(every_s)
 
 
 async def _announce(nc: Client, subject: str, agent: PlaceAgent, every_s: float) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.boards import ImageBoard
-from shared.emulation.dut import EmulatedDut
+from shared.emulation.dut import Dut
 from shared.events import Check
 from shared.events.lab import Numerics
 from shared.releases.gates import passes
@@ -88,8 +88,8 @@ class Effort:
 class Rig:
     """How a firmware comes onto a board that the procedure may do with as it likes."""
 
-    boot: Callable[[], EmulatedDut]
-    boot_counting: Callable[[], EmulatedDut]
+    boot: Callable[[], Dut]
+    boot_counting: Callable[[], Dut]
     """Counts instructions, which may take several times as long."""
 
 

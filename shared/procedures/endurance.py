@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from shared.emulation import EmulationError
-from shared.emulation.dut import EmulatedDut
+from shared.emulation.dut import Dut
 from shared.events import Check
 from shared.procedures import Effort, ProcedureError, Report, Rig, Workload
 from shared.releases.gates import outcome
@@ -55,7 +55,7 @@ def run(workload: Workload, rig: Rig, effort: Effort) -> Report:
 
 
 def observe(
-    board: EmulatedDut, workload: Workload, effort: Effort, *, clock: Callable[[], float] = time.monotonic
+    board: Dut, workload: Workload, effort: Effort, *, clock: Callable[[], float] = time.monotonic
 ) -> EnduranceRun:
     """Have a board answer the rows over and over; boot it again after every `reset_every` inferences."""
     found = EnduranceRun()
@@ -99,7 +99,7 @@ def judge(board: str, run: EnduranceRun) -> tuple[Check, ...]:
     return ran, bits, drift
 
 
-def _one_boot(board: EmulatedDut, workload: Workload, found: EnduranceRun, inferences: int) -> None:
+def _one_boot(board: Dut, workload: Workload, found: EnduranceRun, inferences: int) -> None:
     first = 0
     for count in range(inferences):
         row = found.inferences % len(workload.inputs)
@@ -115,7 +115,7 @@ def _one_boot(board: EmulatedDut, workload: Workload, found: EnduranceRun, infer
     found.boots.append(Boot(first, board.stack_bytes()))
 
 
-def _boot_again(board: EmulatedDut, *, power_cut: bool) -> None:
+def _boot_again(board: Dut, *, power_cut: bool) -> None:
     if power_cut:
         board.control.power_cut()
         board.control.power_on()

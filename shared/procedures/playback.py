@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from shared.emulation.dut import EmulatedDut
+from shared.emulation.dut import Dut
 from shared.emulation.frames import frames
 from shared.events import Check, CheckOutcome
 from shared.procedures import Effort, Json, ProcedureError, Report, Rig, Workload, acceptance, parity
@@ -63,7 +63,7 @@ def trace_of(windows: npt.NDArray[np.int8], hop: int) -> bytes:
     return first + rest
 
 
-def play(board: EmulatedDut, stream: bytes, hop: int) -> PlaybackRun:
+def play(board: Dut, stream: bytes, hop: int) -> PlaybackRun:
     """Feed frames to a booted board, and have it answer every window of them.
 
     Raises:

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from shared.emulation import EmulatedBoard, EmulationError
-from shared.emulation.dut import EmulatedDut
+from shared.emulation.dut import Dut
 from shared.emulation.frames import frames
 from shared.events import Check
 from shared.procedures import Effort, Report, Rig, Workload
@@ -89,7 +89,7 @@ def judge(board: str, run: SmokeRun, *, model_digest: str, output: bytes) -> tup
     return tuple(checks)
 
 
-def _sensed(board: EmulatedDut, golden: bytes) -> bytes | None:
+def _sensed(board: Dut, golden: bytes) -> bytes | None:
     if not board.reads_traces():
         return None
     board.control.feed(b"".join(frames(golden)))

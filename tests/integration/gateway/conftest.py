@@ -1,5 +1,6 @@
 """Virtual boards on loopback, and a gateway's driver for each."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -202,6 +203,7 @@ async def open_rack(start_host: StartHost, release_key: Keys, tmp_path: Path) ->
                 fetch=fetch,
                 unit=unit,
                 publish=publish,
+                serve_lab=asyncio.Event().wait,
             )
             for session in gateway.sessions.values():
                 stack.push_async_callback(session.driver.close)

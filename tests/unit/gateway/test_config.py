@@ -18,6 +18,18 @@ devices:
     board: cortex-m7
     driver: smp-udp
     address: udp://192.0.2.7
+lab:
+  place: bench
+  boards:
+    - name: m4-bench
+      board: cortex-m4
+      port: /dev/ttyACM0
+      identity: "usb:2341:0070:5C7A11"
+      flash: [bossac, -p, "{port}", -e, -w, "{image}"]
+    - name: m33-bench
+      board: cortex-m33
+      port: rfc2217://192.0.2.9:4000
+      baud: 921600
 """
 
 
@@ -31,6 +43,15 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     config = read_config(write(tmp_path, GOOD))
     assert config.gateway == "rack-1"
     assert [device.id for device in config.devices] == ["m4-01", "m7-01"]
+    assert config.lab is not None
+    assert [(board.name, board.baud) for board in config.lab.boards] == [("m4-bench", 115_200), ("m33-bench", 921_600)]
+
+
+def test_a_rack_may_have_boards_of_the_lab_alone_and_must_have_some(tmp_path: Path) -> None:
+    alone = GOOD.partition("devices:")[0] + "lab:" + GOOD.partition("lab:")[2]
+    assert read_config(write(tmp_path, alone)).devices == ()
+    with pytest.raises(ConfigError, match="devices: no board to look after; list the fleet's here"):
+        read_config(write(tmp_path, "gateway: rack-1\nproject: demo\n"))
 
 
 @pytest.mark.parametrize(
@@ -47,6 +68,13 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ("    board: cortex-m7\n", "", ":8: devices[1].board: Field required; the keys are id, board, driver"),
         ("project: demo", "projekt: demo", ":2: projekt: found 'demo'"),
         ("devices:", "devices: [", "not YAML"),
+        ("place: bench", "rack: bench", ":13: lab.rack: found 'bench'"),
+        ("place: bench", "rack: bench", "the keys are place, boards"),
+        ("name: m33-bench", "name: m4-bench", ":15: lab.boards[0].name: 'm4-bench' stands 2 times"),
+        ("board: cortex-m4\n      port", "board: nano\n      port", ":16: lab.boards[0].board: found 'nano'"),
+        ("rfc2217://192.0.2.9:4000", "/dev/ttyACM0", ":17: lab.boards[0].port: /dev/ttyACM0 stands 2 times"),
+        (', "{image}"]', "]", ":19: lab.boards[0].flash: found 'bossac -p {port} -e -w'; write {image} where"),
+        ("baud: 921600", "speed: 921600", "the keys are name, board, port, baud, identity, flash"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -30,6 +30,7 @@ class PaperBoard:
     reached: list[bytes] = field(default_factory=list)
     stops: int = 0
     looks: int = 0
+    answers_late: bool = False
     sticks: bool = False
     """It cannot be let go of."""
     answer: Ended | RigError | Exception | None = None
@@ -44,6 +45,8 @@ class PaperBoard:
 
     async def look(self) -> None:
         self.looks += 1
+        if self.answers_late:
+            await asyncio.Event().wait()
 
     async def work(self, order: Order, hear: Hear, reached: Callable[[WorkState], None]) -> Ended:
         self.reached.append(order.image)

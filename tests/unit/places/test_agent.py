@@ -238,9 +238,21 @@ async def test_what_a_board_says_is_numbered_from_the_grant_on() -> None:
 async def test_only_boards_that_nobody_holds_are_asked_who_they_are() -> None:
     place = a_place("a", "b")
     await place.grant(1, board="a")
+    await place.agent.look_around()
     said = await place.agent.announced()
     assert (said.place, said.epoch) == ("rack-1", place.agent.epoch)
     assert {board.name: board.identity for board in said.boards} == {"a": "seen 0", "b": "seen 1"}
+
+
+async def test_a_grant_does_not_wait_until_a_board_has_said_who_it_is() -> None:
+    place = a_place()
+    place.boards["a"].answers_late = True
+    looking = asyncio.create_task(place.agent.look_around())
+    await settled()
+    await place.grant(1)
+    await looking
+    assert (place.boards["a"].looks, place.boards["a"].stops) == (1, 1)
+    await place.write(1, b"x")
 
 
 async def test_a_board_that_is_not_there_is_refused_by_name() -> None:

@@ -38,7 +38,9 @@ class Watched:
         return OfferedBoard(name="a", board="cortex-m4", board_class=BoardClass.PHYSICAL)
 
     async def look(self) -> None:
-        self.crowded |= bool(self.users)
+        for _ in range(WRITTEN):
+            self.crowded |= bool(self.users)
+            await asyncio.sleep(0)
 
     def _byte(self, token: int) -> None:
         self.users.add(token)
@@ -147,6 +149,10 @@ class Messages(RuleBasedStateMachine):
         token = self._token(which)
         wanted = work().model_copy(update={"identity": str(token)})
         self._send(self.agent.begin, Begin(board="a", token=token, work=wanted))
+
+    @rule()
+    def look(self) -> None:
+        self.on_the_way.append(self.loop.create_task(self.agent.look_around()))
 
     @rule(steps=st.integers(1, 7))
     def go_on(self, steps: int) -> None:
