@@ -46,15 +46,15 @@ def _gru(call: Call) -> list[View | None]:
 
 def _gru_layer(x: Any, weights: Array, recurrent: Array, biases: Array) -> tuple[Any, Any]:  # noqa: ANN401 - as above
     update, reset, fresh = (slice(gate * len(weights) // 3, (gate + 1) * len(weights) // 3) for gate in range(3))
-    hidden = tf.zeros((1, recurrent.shape[1]))
+    hidden = None  # zeros: left out, for a tensor of nothing else has no scale that a runtime could compute with
     outputs = []
     for step in range(x.shape[1]):
         given = tf.matmul(x[:, step], weights.T) + biases[0]
-        kept = tf.matmul(hidden, recurrent.T) + biases[1]
+        kept = biases[1:] if hidden is None else tf.matmul(hidden, recurrent.T) + biases[1]
         keep = tf.sigmoid(given[:, update] + kept[:, update])
         take = tf.sigmoid(given[:, reset] + kept[:, reset])
         proposed = tf.tanh(given[:, fresh] + take * kept[:, fresh])
-        hidden = proposed + keep * (hidden - proposed)
+        hidden = proposed - keep * proposed if hidden is None else proposed + keep * (hidden - proposed)
         outputs.append(hidden)
     return hidden, tf.stack(outputs, axis=1)
 
