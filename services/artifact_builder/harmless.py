@@ -123,6 +123,8 @@ def bad_name(path: str) -> str:
         return "goes into .git"
     if any(ord(character) < 32 or character == "\x7f" for character in path):
         return "has a control character"
+    if "\\" in path:
+        return "has a backslash, which is a slash on Windows"
     return _cannot_be_everywhere(parts)
 
 

@@ -24,6 +24,7 @@ from services.artifact_builder.sandbox.processes import Ended, Ending, Limits, O
 SCHEMES: Final = ("https", "ssh", "file")
 _SCP_STYLE: Final = re.compile(r"^[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:(?!//)")
 _NOT_THERE: Final = ("not our ref", "remote ref", "unadvertised object", "no such remote ref")
+_INVALID_PATH: Final = re.compile(r"^error: invalid path '(.*)'$")
 _NO_SUCH_OBJECT: Final = "Not a valid object name"
 # Configuration that no repository may bring along: hooks, helpers of odd protocols, line endings by machine.
 _CONFIGURATION: Final = (
@@ -94,7 +95,12 @@ async def clone(
             raise git.too_large(allowed)
         git.must(fetched)
     await asyncio.to_thread(require_harmless, await git.listing(commit, allowed), allowed)
-    git.must(await git.run("checkout", "--quiet", "--detach", commit))
+    checked_out = await git.run("checkout", "--quiet", "--detach", commit)
+    if invalid := next(filter(None, map(_INVALID_PATH.search, checked_out.last_lines)), None):
+        raise AuthorError(
+            f"{invalid[1]}: git refuses the path as one of its own, here or on another system. Next: rename it"
+        )
+    git.must(checked_out)
     await asyncio.to_thread(require_harmless_folder, into, allowed)
 
 

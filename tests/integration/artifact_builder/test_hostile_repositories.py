@@ -86,6 +86,14 @@ async def test_a_path_that_leads_elsewhere_never_reaches_the_disk(name: bytes, s
     assert not (tmp_path / "evil").exists()
 
 
+@pytest.mark.parametrize(("mode", "name"), [("100644", "GIT~1"), ("120000", ".gitmodules")])
+async def test_a_path_that_git_itself_refuses_is_named(mode: str, name: str, tmp_path: Path) -> None:
+    repository, _ = committed(tmp_path, lambda _: None)
+    blob = git(repository, "hash-object", "-w", "edgeloop.yaml")
+    error = await refused(repository, commit_of(repository, raw_tree(repository, (mode, name.encode(), blob))))
+    assert error.reason.startswith(f"{name}: git refuses the path")
+
+
 async def test_names_that_only_some_machines_tell_apart_are_both_named(tmp_path: Path) -> None:
     repository, _ = committed(tmp_path, lambda _: None)
     blob = git(repository, "hash-object", "-w", "edgeloop.yaml")

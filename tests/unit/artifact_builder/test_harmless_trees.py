@@ -38,6 +38,7 @@ def link(path: str, target: str) -> Entry:
         ([Entry("é/1", Kind.FILE), Entry("E\u0301/2", Kind.FILE)], "é and E\u0301 are one path"),
         ([Entry("a", Kind.FILE), Entry("a", Kind.FILE)], "a is there twice"),
         ([Entry("a/b", Kind.FILE), Entry("a", Kind.FILE)], "a is a file, and a/b makes it a folder"),
+        ([Entry("..\\x", Kind.FILE)], "..\\x: the path has a backslash, which is a slash on Windows"),
         ([Entry("data/\udcff.csv", Kind.FILE)], "data/\\udcff.csv: the path is not UTF-8"),
         ([Entry("ü" * 128, Kind.FILE)], "the path has a name longer than 255 bytes"),
         ([Entry("d/" * 100 + "x", Kind.FILE)], "the path is longer than 1,024 bytes, or than 100 folders"),
