@@ -14,7 +14,8 @@ from edgeloop.layout import Layout, compiler_cache
 from edgeloop.stack.secrets import ensure_signing_key
 from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError
 from services.artifact_builder.compilation import Compilation, Workbench, compile_model
-from services.artifact_builder.firmware.compiling import CompilerError, CompilerUnavailableError, DoesNotFitError
+from services.artifact_builder.firmware.compilers import CompilerError, CompilerUnavailableError
+from services.artifact_builder.firmware.compiling import DoesNotFitError
 from services.artifact_builder.firmware.signing import SigningError
 from services.artifact_builder.firmware.toolchains import Toolchain
 from services.artifact_builder.key_uri import SignerError

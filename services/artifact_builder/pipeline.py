@@ -29,11 +29,7 @@ from services.artifact_builder.domain import (
     release_of,
 )
 from services.artifact_builder.errors import AuthorError, InfrastructureError
-from services.artifact_builder.firmware.compiling import (
-    CompilerError,
-    CompilerUnavailableError,
-    warm_up,
-)
+from services.artifact_builder.firmware.compilers import CompilerError, CompilerUnavailableError, warm_up
 from services.artifact_builder.inputs.quantising import ConversionInputs, Converted, convert
 from services.artifact_builder.inputs.sources import Source
 from services.artifact_builder.libraries import facts_of, images_of, pack_libraries

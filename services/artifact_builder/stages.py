@@ -13,7 +13,8 @@ from services.artifact_builder.caching.keys import Files, StageCache, key_of
 from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError
 from services.artifact_builder.errors import AuthorError, BuildFailureError, InfrastructureError
 from services.artifact_builder.fingerprint import Toolbox
-from services.artifact_builder.firmware.compiling import CompilerError, CompilerUnavailableError, DoesNotFitError
+from services.artifact_builder.firmware.compilers import CompilerError, CompilerUnavailableError
+from services.artifact_builder.firmware.compiling import DoesNotFitError
 from services.artifact_builder.firmware.signing import SigningError
 from services.artifact_builder.key_uri import SignerError
 from services.artifact_builder.sandbox.engines import Engine

@@ -8,13 +8,8 @@ from pathlib import Path
 import pytest
 
 from services.artifact_builder.codegen import GeneratedModel, generate
-from services.artifact_builder.firmware.compiling import (
-    CompiledFirmware,
-    CompilerError,
-    CompilerUnavailableError,
-    DoesNotFitError,
-    compile_firmware,
-)
+from services.artifact_builder.firmware.compilers import CompilerError, CompilerUnavailableError
+from services.artifact_builder.firmware.compiling import CompiledFirmware, DoesNotFitError, compile_firmware
 from services.artifact_builder.firmware.signing import sign_image
 from services.artifact_builder.firmware.toolchains import Toolchain
 from shared.artifacts.evidence import RefusedError

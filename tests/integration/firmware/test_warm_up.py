@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from services.artifact_builder.codegen import generate
-from services.artifact_builder.firmware.compiling import compile_firmware, warm_up
+from services.artifact_builder.firmware.compilers import warm_up
+from services.artifact_builder.firmware.compiling import compile_firmware
 from services.artifact_builder.firmware.toolchains import Toolchain
 from shared.boards import Core, image_board
 from tests.tflite_models import Model

@@ -4,12 +4,8 @@ import pytest
 
 from services.artifact_builder.codegen import MalformedModelError, UnsupportedModelError
 from services.artifact_builder.errors import AuthorError, BuildFailureError, InfrastructureError
-from services.artifact_builder.firmware.compiling import (
-    CompilerError,
-    CompilerUnavailableError,
-    DoesNotFitError,
-    Shortage,
-)
+from services.artifact_builder.firmware.compilers import CompilerError, CompilerUnavailableError
+from services.artifact_builder.firmware.compiling import DoesNotFitError, Shortage
 from services.artifact_builder.firmware.signing import SigningError
 from services.artifact_builder.sandbox.processes import SupervisorError
 from services.artifact_builder.stages import Stages
