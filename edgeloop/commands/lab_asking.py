@@ -123,11 +123,11 @@ def renew_leases(
         names = boards or []
         if token is not None:
             return [(name, token) for name in names]
-        held = [each for _, each in await reserving.mine(lab, data, bus)]
-        for name in names:
-            if name not in {each.board for each in held}:
-                raise reserving.not_mine(name, [each.board for each in held])
-        return [(each.board, each.token) for each in held if not names or each.board in names]
+        if names:
+            held = [await reserving.held_board(lab, name, data, bus) for name in names]
+        else:
+            held = [each for _, each in await reserving.mine(lab, data, bus)]
+        return [(each.board, each.token) for each in held]
 
     raise typer.Exit(with_lab(bus, run))
 

@@ -83,9 +83,5 @@ async def _image(lab: LabClient, board: str, target: str) -> str:
 async def _lease(lab: LabClient, board: str, token: int | None, data: Path, bus: str) -> HeldBoard:
     """Return the lease of a board, renewed: what was shown long ago may be over."""
     if token is None:
-        held = [each for _, each in await reserving.mine(lab, data, bus)]
-        found = next((each for each in held if each.board == board), None)
-        if found is None:
-            raise reserving.not_mine(board, [each.board for each in held])
-        token = found.token
+        token = (await reserving.held_board(lab, board, data, bus)).token
     return await lab.renew(board, token)

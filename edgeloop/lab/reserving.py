@@ -13,7 +13,7 @@ from typing import Final
 
 from edgeloop.errors import EdgeloopError, InfrastructureError, UsageError
 from edgeloop.lab import tickets
-from edgeloop.lab.asking import LabClient
+from edgeloop.lab.asking import LabClient, LeaseGoneError
 from edgeloop.lab.boards_view import requirement_of
 from edgeloop.lab.keeping import keep
 from shared.lab.messages import AskJobs, HeldBoard, JobState, JobView, Submit
@@ -150,12 +150,12 @@ async def given_back(lab: LabClient, name: str, token: int | None, data: Path, b
         await lab.release(name, token)
         await refreshed(lab, data, bus)
         return (name,)
-    leases = await mine(lab, data, bus)
-    if not any(name in (job.id, lease.board) for job, lease in leases):
-        if name in {board.name for board in await lab.boards()}:
-            raise not_mine(name, [lease.board for _, lease in leases])
+    if name in {board.name for board in await lab.boards()}:
+        freed = [await held_board(lab, name, data, bus)]
+    else:
+        freed = [lease for job, lease in await mine(lab, data, bus) if job.id == name]
+    if not freed:
         return await _ended(lab, name, data, bus)
-    freed = tuple(lease for job, lease in leases if name in (job.id, lease.board))
     for lease in freed:
         await lab.release(lease.board, lease.token)
     await refreshed(lab, data, bus)
@@ -165,6 +165,28 @@ async def given_back(lab: LabClient, name: str, token: int | None, data: Path, b
 async def mine(lab: LabClient, data: Path, bus: str) -> tuple[tuple[JobView, HeldBoard], ...]:
     """Return the leases that I hold, each with its reservation."""
     return tuple((job, lease) for job in await refreshed(lab, data, bus) for lease in job.held)
+
+
+async def held_board(lab: LabClient, board: str, data: Path, bus: str) -> HeldBoard:
+    """Return my lease of a board.
+
+    Raises:
+        LeaseGoneError: I had one when I looked last, and it has ended.
+        UsageError: I hold no such board.
+    """
+    before = tickets.load(data).of_bus(bus)
+    leases = [lease for _, lease in await mine(lab, data, bus)]
+    for lease in leases:
+        if lease.board == board:
+            return lease
+    for ticket in before:
+        if board in {held.board for held in ticket.held}:
+            job = await lab.job(ticket.job)
+            raise LeaseGoneError(
+                f"{board}: it is yours no more; {job.id} {job.state}: {job.reason or job.verdict or 'given back'}",
+                next_step="reserve it again: `edgeloop lab reserve`; a console or --hold renews it",
+            )
+    raise not_mine(board, [lease.board for lease in leases])
 
 
 def not_mine(board: str, held: Sequence[str]) -> UsageError:

@@ -144,6 +144,18 @@ async def test_a_lost_lease_is_told_by_renewing_it(lab_cli: LabCli, lab: SmallLa
     assert "token 2 does" in answer["lost"][0]
 
 
+@pytest.mark.parametrize("command", [["console"], ["release"], ["lease", "renew"]], ids=" ".join)
+async def test_whoever_comes_back_too_late_is_told_why_the_board_is_gone(
+    lab_cli: LabCli, lab: SmallLab, command: list[str]
+) -> None:
+    await lab_cli("reserve", "--board", "cortex-m4", "--wait")
+    (job,) = lab.orders
+    lab.end(job, VerdictKind.INFRASTRUCTURE, "nobody renewed it in time")
+    code, _, err = await lab_cli.text(*command, "m4-1")
+    assert code == 3
+    assert f"m4-1: it is yours no more; {job} ended: nobody renewed it in time" in err
+
+
 @pytest.mark.usefixtures("lab")
 @pytest.mark.parametrize(
     ("arguments", "said"),
