@@ -1,7 +1,7 @@
 """System calls that a program in a sandbox may not make, as a filter that the kernel runs.
 
-A deny list: what mounts, loads, traces, changes the machine, or has been the way out of sandboxes before. Everything
-else is allowed, since training programs use whatever their libraries use.
+A deny list: what mounts, loads, traces, changes the machine, takes memory that no process is seen to have, or has been
+the way out of sandboxes before. Everything else is allowed, since training programs use whatever their libraries use.
 
 Sources: seccomp(2), linux/filter.h, linux/audit.h; the default profiles of Docker and systemd-nspawn.
 """
@@ -58,6 +58,7 @@ DENIED: Final[dict[str, tuple[int, int | None]]] = {
     "sethostname": (170, 161),
     "setns": (308, 268),
     "settimeofday": (164, 170),
+    "shmget": (29, 194),
     "swapoff": (168, 225),
     "swapon": (167, 224),
     "syslog": (103, 116),

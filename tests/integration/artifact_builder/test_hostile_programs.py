@@ -300,6 +300,13 @@ time.sleep(60)
     assert ended.ending is Ending.DISK, ended
 
 
+async def test_memory_that_outlives_its_process_is_not_to_be_had(tmp_path: Path) -> None:
+    """System V segments are in nobody's resident memory; a container's control group counts them."""
+    place = Place(tmp_path, sandbox_of(Engine.BUBBLEWRAP, tmp_path / "scratch"))
+    ended = await place.run("import ctypes; print(ctypes.CDLL(None).shmget(0, ctypes.c_size_t(4096), 0o1600))")
+    assert ended.last_lines == ("-1",)
+
+
 async def test_very_many_small_files_are_too_many(place: Place) -> None:
     ended = await place.run("""
 for n in range(700): open(os.environ["OUT"] + f"/{n}", "w").close()
