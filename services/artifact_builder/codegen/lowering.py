@@ -52,6 +52,11 @@ def lower(operator: Operator, numerics: Numerics) -> Lowered:
         MalformedModelError: its tensors do not fit together.
     """
     require_kernel(operator)
+    if numerics is Numerics.TFLM and operator.name in _NOT_IN_TFLM:
+        raise operator.unsupported(
+            f"{numerics}'s bits are asked for, and TFLM has no such operator",
+            f"Generate with the numerics {Numerics.LITERT}, or replace the layer",
+        )
     if not operator.outputs:
         raise operator.malformed("it makes nothing")
     if operator.name not in _SEVERAL_OUTPUTS and len(operator.outputs) != 1:
@@ -151,6 +156,7 @@ _LOWERINGS: Mapping[str, Callable[[Operator], Lowered]] = {
     "BATCH_TO_SPACE_ND": lower_batch_to_space,
 }
 
+_NOT_IN_TFLM = frozenset({"RELU_N1_TO_1", "TILE"})
 _SEVERAL_OUTPUTS = frozenset({"SPLIT", "SPLIT_V", "UNPACK"})
 
 SUPPORTED = frozenset({*_INT8_LAYERS_BY_FAMILY, *_INT8_LAYERS, *_BY_FAMILY, *_LOWERINGS, *ALIASES, *STATE_OPERATORS})

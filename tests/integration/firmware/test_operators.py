@@ -438,11 +438,9 @@ def test_what_litert_computes_by_other_steps_is_refused_by_name(name: str, says:
         generate(model.pack(), Numerics.LITERT)
 
 
-def test_tiles_match_litert_because_tflm_has_no_such_operator(make_image: Images) -> None:
+@pytest.mark.parametrize("name", _LITERT_ALONE)
+def test_what_tflm_lacks_is_refused_by_name(name: str) -> None:
     model = Model()
-    source, made = model.main.input((1, 3, 1, 4), 0.1, 2), model.main.tensor((1, 3, 2, 8), 0.1, 2)
-    multiples = model.main.constant(np.array([1, 1, 2, 2], np.int32))
-    model.main.operator("TILE", [source, multiples], [made], "Tile")
-    model.main.outputs.append(made)
-    data = model.pack()
-    _compare(data, ["tile"], _litert(data), make_image, core="cortex-m4", numerics=Numerics.TFLM)
+    model.main.outputs.append(_LITERT_ALONE[name](model.main))  # type: ignore[arg-type] # one output
+    with pytest.raises(UnsupportedModelError, match=r"RELU_N1_TO_1.*tflm.* no such operator.*numerics litert"):
+        generate(model.pack())
