@@ -2,7 +2,15 @@
 
 import typer
 
-from edgeloop.commands import lab_asking, lab_console, lab_inventory, lab_looking, lab_submitting, lab_testing
+from edgeloop.commands import (
+    lab_asking,
+    lab_console,
+    lab_inventory,
+    lab_looking,
+    lab_renode,
+    lab_submitting,
+    lab_testing,
+)
 
 app = typer.Typer(help="Test firmware on boards, and share them.", no_args_is_help=True)
 app.command(
@@ -33,3 +41,7 @@ app.command("import", epilog="Example: edgeloop lab import --twister hardware-ma
 app.command("export", epilog="Example: edgeloop lab export --inventory lab.yaml --twister hardware-map.yaml")(
     lab_inventory.export
 )
+app.command(
+    "renode",
+    epilog="Example: edgeloop lab renode --board arduino-nano-33-ble-sense --elf sketch.elf --out build/renode",
+)(lab_renode.renode)

@@ -8,5 +8,7 @@ class Emulator(StrEnum):
 
     UNICORN = "unicorn"
     QEMU = "qemu"
+    RENODE = "renode"
+    """Where it is on the PATH; unproven."""
     AUTO = "auto"
     """Unicorn; who has a second opinion asks QEMU for it where it is installed."""

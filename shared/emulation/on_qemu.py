@@ -5,16 +5,15 @@ QEMU's clock counts instructions (`-icount`), so what the firmware's timer says 
 
 import fcntl
 import re
-import select
 import subprocess
 import termios
-import time
 from array import array
 from functools import cache
 
 from shared.boards import ImageBoard
 from shared.emulation import EmulationError
-from shared.emulation.dut import READY, EmulatedDut, Unanswered
+from shared.emulation.conversation import Conversation, drain
+from shared.emulation.dut import EmulatedDut
 from shared.emulation.mcuboot_image import read_image
 from shared.emulation.qemu_process import PROGRAM, EmulatorMissingError, QemuProcess, require_qemu
 from shared.emulation.qmp import Qmp
@@ -61,14 +60,14 @@ class _QemuConsole:
         self._timeout_s = timeout_s
         self._flash = image[: read_image(image).size_bytes].ljust(board.slot_bytes, _ERASED)
         self._closed = False
+        self._talk = Conversation("QEMU", timeout_s)
         self._qemu: QemuProcess | None = None
 
     def exchange(self, request: bytes, answers: int) -> bytes:
         qemu = self._powered()
         qemu.wake()
         try:
-            self._to_console += request
-            return self._unanswered.skip(self._converse(qemu, self._unanswered.count + answers))
+            return self._talk.exchange(qemu.console, qemu.sensor, request, answers, qemu.last_words)
         finally:
             qemu.sleep()
 
@@ -83,8 +82,8 @@ class _QemuConsole:
         qemu.wake()
         for command in ("stop", "system_reset"):
             self._qmp.ask(command)
-        _drain(qemu)
-        self._forget()
+        drain(qemu.console)
+        self._talk.forget()
         self._qmp.ask("cont")
         self.exchange(b"", 1)
 
@@ -105,11 +104,11 @@ class _QemuConsole:
         vectors = read_image(self._flash).payload[:8]
         self._qemu = QemuProcess(vectors, self._flash, self._board)
         self._qmp = Qmp(self._qemu.monitor, self._timeout_s)
-        self._forget()
+        self._talk.forget()
         self.exchange(b"", 1)
 
     def feed(self, data: bytes) -> None:
-        self._to_sensor += data
+        self._talk.feed(data)
 
     def flash(self) -> bytes:
         if self._qemu is None:
@@ -132,12 +131,6 @@ class _QemuConsole:
             raise EmulationError("the board has no supply")
         return self._qemu
 
-    def _forget(self) -> None:
-        """Nothing that was sent or said before a boot counts after it."""
-        self._to_console = bytearray()
-        self._to_sensor = bytearray()
-        self._unanswered = Unanswered()
-
     def _ask(self, command: str, arguments: dict[str, object] | None = None) -> None:
         qemu = self._powered()
         qemu.wake()
@@ -145,30 +138,6 @@ class _QemuConsole:
             self._qmp.ask(command, arguments)
         finally:
             qemu.sleep()
-
-    def _converse(self, qemu: QemuProcess, wanted: int) -> bytes:
-        deadline = time.monotonic() + self._timeout_s
-        answer = bytearray(self._unanswered.begun)
-        outgoing = {qemu.console: self._to_console, qemu.sensor: self._to_sensor}
-        while answer.count(READY) < wanted:
-            waiting = [channel for channel, data in outgoing.items() if data]
-            left_s = deadline - time.monotonic()
-            readable, writable, _ = select.select([qemu.console], waiting, [], max(left_s, 0))
-            if not readable and left_s <= 0:
-                self._unanswered.give_up(bytes(answer), wanted)
-                said = bytes(answer[-80:]).decode("ascii", "replace").strip() or "nothing"
-                raise EmulationError(f"the firmware hung: not ready after {self._timeout_s:g} s; it said: {said}")
-            try:
-                for channel in writable:
-                    del outgoing[channel][: channel.send(outgoing[channel])]
-                part = qemu.console.recv(65536) if readable else None
-            except OSError as error:
-                raise EmulationError(f"QEMU ended ({error}): {qemu.last_words()}") from error
-            if part == b"":
-                raise EmulationError(f"QEMU ended: {qemu.last_words()}")
-            answer += part or b""
-            _raise_fault(answer)
-        return bytes(answer)
 
 
 def _on_its_way(qemu: QemuProcess) -> bool:
@@ -179,15 +148,3 @@ def _on_its_way(qemu: QemuProcess) -> bool:
         if unread[0]:
             return True
     return False
-
-
-def _drain(qemu: QemuProcess) -> None:
-    """Read what the console still holds."""
-    while select.select([qemu.console], [], [], 0)[0] and qemu.console.recv(65536):
-        pass
-
-
-def _raise_fault(answer: bytearray) -> None:
-    found = re.search(rb"^e-\[hardfault ([^\r\n]*)\]\r\n", answer, re.MULTILINE)
-    if found:
-        raise EmulationError(f"the firmware faulted at {found[1].decode('ascii', 'replace')}")

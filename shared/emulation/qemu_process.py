@@ -60,7 +60,7 @@ class QemuProcess:
                 descriptors.append(descriptor)
             stderr = theirs.enter_context((self.folder / "stderr").open("wb"))
             self._keeper = subprocess.Popen(  # noqa: S603 - a fixed command on files that were just written
-                ["/bin/sh", "-c", _KEEPER, "sh", *_command(board, self.folder, descriptors)],
+                kept(_command(board, self.folder, descriptors)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -69,7 +69,7 @@ class QemuProcess:
         self.console, self.sensor, self.monitor = ours
         assert self._keeper.stdout is not None
         self.pid = int(self._keeper.stdout.readline())
-        self._finish = weakref.finalize(self, _end, self._keeper, self.pid, ours, self._temporary)
+        self._finish = weakref.finalize(self, end_kept, self._keeper, self.pid, ours, self._temporary)
 
     def wake(self) -> None:
         """Let the process run."""
@@ -108,12 +108,18 @@ def _command(board: ImageBoard, folder: Path, descriptors: Sequence[int]) -> lis
     ]
 
 
-def _end(
+def kept(command: Sequence[str]) -> list[str]:
+    """Return a command that runs `command`, says its process id in a line, and kills it when its own input ends."""
+    return ["/bin/sh", "-c", _KEEPER, "sh", *command]
+
+
+def end_kept(
     keeper: "subprocess.Popen[bytes]",
     pid: int,
     channels: Sequence[socket.socket],
     folder: "tempfile.TemporaryDirectory[str]",
 ) -> None:
+    """Kill what is kept and its keeper, and free what they held."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     for stream in (keeper.stdin, keeper.stdout):

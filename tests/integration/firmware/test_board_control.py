@@ -88,9 +88,10 @@ def test_nothing_answers_without_a_supply(board: EmulatedDut) -> None:
 def impatient(board: EmulatedDut) -> Iterator[None]:
     """Wait only shortly for what is not to come; what is to come may take its time on a loaded machine."""
     console = cast("Any", board._console)
-    patience_s, console._timeout_s = console._timeout_s, 0.2
+    waiting = getattr(console, "_talk", console)
+    patience_s, waiting._timeout_s = waiting._timeout_s, 0.2
     yield
-    console._timeout_s = patience_s
+    waiting._timeout_s = patience_s
 
 
 def test_a_stopped_core_answers_late_and_not_in_place_of_the_next_answer(board: EmulatedDut) -> None:
