@@ -1,0 +1,137 @@
+"""A gateway with a board of the lab: the real process, the real bus, real firmware; killed, and started again."""
+
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from shutil import which
+
+import pytest
+from nats.aio.client import Client
+
+from shared.bus import EmbeddedServer
+from shared.bus.exchanges import NobodyAnsweredError, RefusedError, ask
+from shared.lab.messages import (
+    ANNOUNCEMENTS,
+    PLACE_ROOT,
+    Announced,
+    AskProgress,
+    Begin,
+    Done,
+    Grant,
+    Progress,
+    RefusalKind,
+    Request,
+    Touch,
+    Work,
+    WorkState,
+)
+from shared.lab.verdict import AttemptOutcome
+from shared.procedures.staging import read_run
+from shared.store import Blobs
+from tests.integration.device_lab.workshop import Workshop
+from tests.integration.places.bench_board import BenchBoard
+from tests.integration.places.gesture_work import Orders, gestures, repeated
+from tests.serial_ports import Rfc2217Server
+from tests.support import ServiceProcess, eventually
+
+ROOT = f"{PLACE_ROOT}.rack-1"
+
+pytestmark = pytest.mark.skipif(
+    which("qemu-system-arm") is None, reason="needs qemu-system-arm: apt-get install qemu-system-arm"
+)
+
+
+@pytest.fixture
+def orders(workshop: Workshop) -> Orders:
+    return Orders(workshop)
+
+
+@pytest.fixture
+def board(orders: Orders, tmp_path: Path) -> Iterator[BenchBoard]:
+    board = BenchBoard(tmp_path, orders.blobs.kept[orders.image()])
+    yield board
+    board.close()
+
+
+@pytest.fixture
+async def gateway(nats_server: EmbeddedServer, board: BenchBoard, tmp_path: Path) -> AsyncIterator[ServiceProcess]:
+    with Rfc2217Server(board.url) as far:
+        config = tmp_path / "gateway.yaml"
+        config.write_text(
+            "gateway: rack-1\nproject: demo\nlab:\n  boards:\n"
+            f"    - {{name: bench-1, board: cortex-m4, port: '{far.url}'}}\n"
+        )
+        process = ServiceProcess(
+            "device_gateway",
+            nats_server.url,
+            tmp_path,
+            command=("-m", "device_gateway"),
+            EDGELOOP_GATEWAY_CONFIG=str(config),
+        )
+        process.start()
+        yield process
+        if process.running:
+            process.stop()
+
+
+async def put(nc: Client, orders: Orders, work: Work) -> Work:
+    blobs = Blobs(nc.jetstream())
+    for digest in (work.image, work.workload):
+        await blobs.put(orders.blobs.kept[digest], media_type="application/octet-stream")
+    return work
+
+
+async def done(nc: Client, question: Request) -> None:
+    async def answered() -> Done | None:
+        try:
+            return await ask(nc, ROOT, question, Done)
+        except NobodyAnsweredError:
+            return None  # it is about to start
+
+    await eventually(answered)
+
+
+async def announced(nc: Client, *, after: str = "") -> Announced:
+    """Return what a place says that has found out who its board is."""
+    heard = await nc.subscribe(ANNOUNCEMENTS)
+    while True:
+        said = Announced.model_validate_json((await heard.next_msg(timeout=60)).data)
+        if said.epoch != after and all(offered.identity for offered in said.boards):
+            await heard.unsubscribe()
+            return said
+
+
+async def test_a_gateways_board_is_announced_staged_and_forgotten_with_the_process(
+    nc: Client, gateway: ServiceProcess, orders: Orders
+) -> None:
+    before = await announced(nc)
+    [offered] = before.boards
+    assert (offered.name, offered.identity) == ("bench-1", "dut:edgeloop")
+    work = await put(nc, orders, orders.work(orders.image(), identity=offered.identity))
+    await done(nc, Grant(board="bench-1", token=1, ttl_s=600))
+    await done(nc, Begin(board="bench-1", token=1, work=work))
+
+    async def progress(token: int) -> Progress:
+        return await ask(nc, ROOT, AskProgress(board="bench-1", token=token), Progress)
+
+    async def is_over() -> bool:
+        return (await progress(1)).state is WorkState.ENDED
+
+    await eventually(is_over)
+    found = await progress(1)
+    assert found.outcome is AttemptOutcome.PASSED, found.said
+    assert read_run(found.report).mismatches == 0
+
+    long = await put(nc, orders, orders.work(orders.image(), "parity", repeated(gestures(), 500)))
+    await done(nc, Grant(board="bench-1", token=2, ttl_s=600))
+    await done(nc, Begin(board="bench-1", token=2, work=long))
+    gateway.stop(signal.SIGKILL)
+    gateway.start()
+    after = await announced(nc, after=before.epoch)
+    assert after.epoch != before.epoch
+    await done(nc, Grant(board="bench-1", token=3, ttl_s=600))
+    for stale in (Touch(board="bench-1", token=2, write=b"late"), AskProgress(board="bench-1", token=2)):
+        with pytest.raises(RefusedError, match="found token 2, allowed is 3") as refused:
+            await ask(nc, ROOT, stale, Done)
+        assert refused.value.code == RefusalKind.STALE_TOKEN
+    assert gateway.stop(signal.SIGTERM) == 0, gateway.log()
