@@ -4,6 +4,7 @@ Nothing is awaited inside a transaction, so that the ledger in memory changes at
 version of the books: another desk's changes are read before anything is decided.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -94,6 +95,7 @@ class Desk:
         self.seen: dict[str, float] = {}
         self.changed: Callable[[], None] = lambda: None
         self._open_unit, self._document = open_unit, document
+        self.ends = asyncio.Event()
         self._ledger = Ledger()
         self._announced: dict[str, Announced] = {}
 
@@ -107,7 +109,7 @@ class Desk:
                 version, leader = lock_books(unit.tx)
                 read_books(unit.tx, ledger, version)
                 yield Books(unit, ledger, leader)
-                wrote = bool(ledger.changed)
+                wrote, ends = bool(ledger.changed), bool(ledger.ended)
                 self._write(unit, ledger)
         except BaseException:
             # What is in memory may not be what was written: it is read again.
@@ -116,6 +118,9 @@ class Desk:
             raise
         if wrote:
             self.changed()
+        if ends:
+            self.ends.set()
+            self.ends = asyncio.Event()
 
     def _write(self, unit: Unit, ledger: Ledger) -> None:
         for number, said in enumerate(ledger.said):

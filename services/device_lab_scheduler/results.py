@@ -1,8 +1,8 @@
 """What a job came to, as a document that anybody may keep: signed where the lab has a key."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
@@ -12,6 +12,8 @@ from services.device_lab_scheduler.domain.records import JobRecord, Try
 from shared.events import Check
 from shared.events.lab import BoardClass, VerdictKind
 from shared.interop.results import JobResult
+from shared.procedures.staging import BoardRun
+from shared.releases.gates import explain, passes
 
 Document: TypeAlias = Callable[[JobResult], bytes]
 """Makes a document of a result: `signed_result` with a key, or `unsigned_result`."""
@@ -69,6 +71,20 @@ def result_of(job: JobRecord, one: Try, kind: str, board_class: BoardClass) -> J
         instructions=counted if isinstance(counted, int) and counted > 0 else None,
         checks=_checks(report),
         reason=job.reason,
+    )
+
+
+def staged_result(job: JobRecord, run: BoardRun, board: str, checks: Sequence[Check]) -> JobResult:
+    """Return what a staging came to, judged by the gates of its release."""
+    judged = result_of(job, job.tries[-1], board, BoardClass.EMULATED)
+    flaky = judged.verdict is VerdictKind.FLAKY
+    passed = VerdictKind.FLAKY if flaky else VerdictKind.PASSED
+    return replace(
+        judged,
+        verdict=passed if passes(checks) else VerdictKind.FAILED,
+        instructions=run.instructions or None,
+        checks=tuple(checks),
+        reason=explain(checks),
     )
 
 

@@ -17,7 +17,7 @@ from shared.lab.messages import AskProgress, Begin, Grant, Progress, Shut
 
 log = logging.getLogger(__name__)
 
-LEADS_S: Final = 10.0
+LEADS_S: Final = 5.0
 """How long nobody else acts after the leader was killed."""
 _PROGRESS_PER_S: Final = 200.0
 """Questions after progress a second, over all boards: more boards are asked less often each."""
@@ -90,11 +90,14 @@ class Stepper:
         return True
 
     async def close(self) -> None:
-        """Ask nothing more."""
+        """Ask nothing more, and let another desk lead at once."""
         tasks = list(self._asked.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        async with self.desk.books() as books:
+            if books.leader.name == self.desk.name:
+                lead(books.unit.tx, Leader("", 0.0))
 
     def _leads(self, books: Books) -> bool:
         now_s, leader = self.desk.clock(), books.leader

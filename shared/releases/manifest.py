@@ -109,6 +109,12 @@ class Gates(_Section):
     accuracy_loss: float = Field(default=0.03, ge=0, le=1, description="Largest accuracy lost between float32 and int8")
     agreement: float = Field(default=0.9, ge=0, le=1, description="Smallest share of equal float32 and int8 answers")
     minimum_rows: int = Field(default=30, gt=0, description="Below this a verdict is insufficient evidence")
+    instructions_growth: float | None = Field(
+        default=None,
+        ge=0,
+        description="Most that an inference's instructions may grow from one accepted release to the next, such as "
+        "0.001; without it, growth is said and stops nothing",
+    )
 
 
 class Stage(_Section):

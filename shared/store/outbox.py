@@ -3,6 +3,7 @@
 A crash at any point publishes a message again under the same id, and the stream drops the repeat.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -51,6 +52,7 @@ class Outbox:
         self._publish = publish
         self._waiting: list[OutgoingMessage] = []
         self._published: list[str] = []
+        self._flushing = asyncio.Lock()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -79,12 +81,13 @@ class Outbox:
 
     async def flush(self) -> None:
         """Publish everything that waits. Raises what the publisher raises; nothing is forgotten then."""
-        while self._waiting:
-            batch = tuple(self._waiting)
-            await self._publish(batch)
-            self._published.extend(message.message_id for message in batch)
-            sent = {message.message_id for message in batch}
-            self._waiting = [message for message in self._waiting if message.message_id not in sent]
+        async with self._flushing:  # two at once would both publish the same
+            while self._waiting:
+                batch = tuple(self._waiting)
+                await self._publish(batch)
+                self._published.extend(message.message_id for message in batch)
+                sent = {message.message_id for message in batch}
+                self._waiting = [message for message in self._waiting if message.message_id not in sent]
 
     async def recover(self, now: datetime, *, all_rows: bool) -> int:
         """Publish rows that a crash left behind; return how many. `all_rows`: also young ones, right for a start."""

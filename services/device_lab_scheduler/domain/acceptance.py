@@ -36,10 +36,11 @@ class Expectation:
 
 
 def judge_candidate(
-    project: str, digest: str, runs: Sequence[tuple[BoardRun, Expectation]]
+    project: str, digest: str, runs: Sequence[tuple[BoardRun, Expectation]], growth: Sequence[Check] = ()
 ) -> CandidateAccepted | CandidateRefused:
-    """Return the lab's last word on a release, from all of its boards with an image."""
-    checks = tuple(check for run, expected in runs for check in judge_board(run, expected)) or (_nothing_ran(),)
+    """Return the lab's last word on a release, from all of its boards with an image, and how instructions grew."""
+    judged = tuple(check for run, expected in runs for check in judge_board(run, expected)) or (_nothing_ran(),)
+    checks = (*judged, *growth)
     results = tuple(measured(run, expected) for run, expected in runs if not run.fault)
     if passes(checks):
         return CandidateAccepted(project=project, digest=digest, boards=results, checks=checks)

@@ -28,7 +28,10 @@ def ended_jobs(tx: Connection, project: str | None, limit: int) -> list[JobRecor
 
 
 def keep_document(tx: Connection, job: JobRecord, found: Found, document: bytes) -> None:
-    """Keep the document of what one demand of a job came to, in the transaction in which the job ends."""
+    """Keep the document of what one demand of a job came to, unless the same work was judged before."""
+    known = select(documents.c.job).where(documents.c.job == job.id, documents.c.demand == found.demand)
+    if tx.scalar(known) is not None:
+        return
     row = {
         "job": job.id,
         "demand": found.demand,

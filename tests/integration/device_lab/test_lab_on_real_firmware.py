@@ -1,45 +1,66 @@
 """The lab on firmware that was generated, compiled and signed for a small model: sound, corrupted, crashing, broken."""
 
-import multiprocessing
-import os
+import asyncio
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import replace
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from services.device_lab_scheduler.bench import Bench, BenchError, BoardJob, run_on_board
+from services.device_lab_scheduler.desk import Desk
+from services.device_lab_scheduler.domain.rules import Rules
 from services.device_lab_scheduler.handlers import Deps, run_staging
+from services.device_lab_scheduler.staging import DeskBoards
+from services.device_lab_scheduler.stepping import Stepper
 from services.device_lab_scheduler.store import METADATA
+from shared.boards import image_boards
+from shared.bus.outcomes import Retry
 from shared.emulation.emulators import Emulator
 from shared.events import CheckOutcome, envelop
 from shared.events.lab import CandidateAccepted, CandidateRefused, Parity, RunStaging
-from shared.procedures.staging import BoardRun
+from shared.interop.signed_results import unsigned_result
+from shared.places.agent import PlaceAgent
+from shared.places.emulated import emulated_rigs
+from shared.places.workers import Workers
 from shared.releases.release import Firmware
-from shared.store import Store
+from shared.store import Store, outbox
 from tests.data.gestures.release import MemoryBlobs, gestures_release
 from tests.integration.device_lab.workshop import Workshop, flip_a_weight, read_where_nothing_is
-from tests.support import has_ended, wait_until
+from tests.unit.device_lab.desk_world import Line, unit_of
 
 
-@pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
-    bench = Bench(Emulator.UNICORN, workers=2, board_deadline_s=120)
-    yield bench
-    bench.close()
+@asynccontextmanager
+async def lab(folder: Path, blobs: MemoryBlobs, emulator: Emulator, deadline_s: float = 120) -> AsyncIterator[Deps]:
+    """A desk over a database, the emulated boards of this machine, and a line that loses nothing."""
+    store = Store(f"sqlite:///{folder / 'lab.db'}", METADATA, outbox.METADATA)
+    workers = Workers(spares=2)
+    rigs = emulated_rigs("local", [(board, 1) for board in image_boards()], emulator, workers)
+    agent = PlaceAgent("local", rigs, blobs.get)
+    desk = Desk(unit_of(store), Line({"local": agent}), Rules(), clock=time.time, document=unsigned_result)
+    stepper = Stepper(desk, every_s=0.05)
+    await desk.announced(await agent.announced())
+    tasks = [asyncio.create_task(stepper.run()), asyncio.create_task(agent.keep_deadlines())]
+    boards = DeskBoards(desk, blobs, procedure=f"staging-1/{emulator}", deadline_s=deadline_s)
+    try:
+        yield Deps(blobs, store, boards, emulator, unsigned_result)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await stepper.close()
+        await agent.close()
+        workers.close()
+        store.close()
 
 
 @pytest.fixture
-async def deps(tmp_path: Path, bench: Bench) -> AsyncIterator[Deps]:
-    store = Store(f"sqlite:///{tmp_path / 'lab.db'}", METADATA)
-    yield Deps(MemoryBlobs(), store, bench, Emulator.UNICORN)
-    store.close()
+async def deps(tmp_path: Path) -> AsyncIterator[Deps]:
+    async with lab(tmp_path, MemoryBlobs(), Emulator.UNICORN) as deps:
+        yield deps
 
 
 async def stage(deps: Deps, *firmware: Firmware) -> CandidateAccepted | CandidateRefused:
@@ -104,15 +125,10 @@ async def test_an_image_that_is_none_is_refused(deps: Deps, workshop: Workshop) 
 @pytest.mark.skipif(
     shutil.which("qemu-system-arm") is None, reason="qemu-system-arm is missing: apt-get install qemu-system-arm"
 )
-async def test_qemu_gives_a_second_opinion_that_agrees(deps: Deps, workshop: Workshop) -> None:
+async def test_qemu_gives_a_second_opinion_that_agrees(deps: Deps, workshop: Workshop, tmp_path: Path) -> None:
     assert isinstance(deps.blobs, MemoryBlobs)
-    bench = Bench(Emulator.AUTO, workers=1, board_deadline_s=120)
-    try:
-        accepted = await stage(
-            replace(deps, boards=bench, emulator=Emulator.AUTO), workshop.build(deps.blobs, "cortex-m4")
-        )
-    finally:
-        bench.close()
+    async with lab(tmp_path, deps.blobs, Emulator.AUTO) as both:
+        accepted = await stage(both, workshop.build(deps.blobs, "cortex-m4"))
     assert isinstance(accepted, CandidateAccepted), accepted.reason
     (opinion,) = (check for check in accepted.checks if check.name == "cross-check-cortex-m4")
     assert opinion.observed.startswith("qemu ")
@@ -121,95 +137,26 @@ async def test_qemu_gives_a_second_opinion_that_agrees(deps: Deps, workshop: Wor
 async def test_a_missing_qemu_is_no_second_opinion_and_no_refusal(
     deps: Deps, workshop: Workshop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (job,) = await jobs_of(deps, workshop, rows=90)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    run = run_on_board(job, Emulator.AUTO, 60)
-    assert (run.fault, run.mismatches, run.second_opinion) == ("", 0, None)
-    with pytest.raises(BenchError, match="EDGELOOP_LAB_EMULATOR=unicorn"):
-        run_on_board(job, Emulator.QEMU, 60)
-
-
-async def jobs_of(deps: Deps, workshop: Workshop, rows: int) -> list[BoardJob]:
-    """Return the job that staging makes of sound firmware, with its rows repeated up to `rows`."""
     assert isinstance(deps.blobs, MemoryBlobs)
-    kept: list[BoardJob] = []
-
-    class Keeping:
-        async def run(self, jobs: Sequence[BoardJob]) -> list[BoardRun]:
-            kept.extend(jobs)
-            return [BoardRun(board=job.board.name, fault="not run") for job in jobs]
-
-    await stage(replace(deps, boards=Keeping()), workshop.build(deps.blobs, "cortex-m4"))
-    (job,) = kept
-    times = -(-rows // len(job.inputs))
-    return [
-        replace(
-            job,
-            inputs=job.inputs.repeat(times, axis=0),
-            labels=job.labels.repeat(times),
-            expected=job.expected.repeat(times, axis=0),
-        )
-    ]
+    firmware = workshop.build(deps.blobs, "cortex-m4")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    async with lab(tmp_path, deps.blobs, Emulator.AUTO) as alone:
+        accepted = await stage(alone, firmware)
+    assert isinstance(accepted, CandidateAccepted), accepted.reason
+    assert not [check for check in accepted.checks if check.name.startswith("cross-check")]
+    async with lab(tmp_path, deps.blobs, Emulator.QEMU) as without:
+        with pytest.raises(Retry, match="EDGELOOP_LAB_EMULATOR=unicorn"):
+            await stage(without, firmware)
 
 
-async def test_a_killed_worker_is_the_labs_failure_and_the_next_run_has_a_new_one(
-    deps: Deps, workshop: Workshop
-) -> None:
-    jobs = await jobs_of(deps, workshop, rows=90)
-    bench = Bench(Emulator.UNICORN, workers=1, board_deadline_s=60)
-    try:
-        await bench.run(jobs)
-        assert bench._pool is not None
-        for pid in list(bench._pool._processes):
-            os.kill(pid, signal.SIGKILL)
-        with pytest.raises(BenchError, match="cortex-m4"):
-            await bench.run(jobs)
-        (run,) = await bench.run(jobs)
-        assert (run.fault, run.mismatches) == ("", 0)
-    finally:
-        bench.close()
-
-
-async def test_a_board_that_takes_too_long_is_the_labs_failure(deps: Deps, workshop: Workshop) -> None:
-    jobs = await jobs_of(deps, workshop, rows=5000)
-    bench = Bench(Emulator.UNICORN, workers=1, board_deadline_s=0.05)
-    try:
-        with pytest.raises(BenchError, match=r"EDGELOOP_LAB_BOARD_DEADLINE_S"):
-            await bench.run(jobs)
-    finally:
-        bench.close()
-
-
-def test_emulators_die_with_the_service(workshop: Workshop) -> None:
-    script = (
-        "import asyncio, sys, multiprocessing, numpy as np\n"
-        "from services.device_lab_scheduler.bench import Bench, BoardJob\n"
-        "from shared.procedures.rig import Emulator\n"
-        "from shared.boards import image_board\n"
-        "async def main():\n"
-        "    bench = Bench(Emulator.UNICORN, workers=1, board_deadline_s=60)\n"
-        "    none = np.zeros((0, 1), np.int8)\n"
-        "    await bench.run([BoardJob(b'', image_board('cortex-m4'), b'', none, none.astype(np.int64)[:, 0], none)])\n"
-        "    print(*bench._pool._processes, flush=True)\n"
-        "    await asyncio.sleep(60)\n"
-        "if __name__ == '__main__':\n"
-        "    asyncio.run(main())\n"
-    )
-    file = workshop.folder / "orphans.py"
-    file.write_text(script)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    with subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, env=environment) as service:
-        assert service.stdout is not None
-        workers = [int(pid) for pid in service.stdout.readline().split()]
-        assert workers
-        service.kill()
-        service.wait()
-        wait_until(lambda: all(map(has_ended, workers)))
-
-
-def test_no_emulator_is_left_behind(bench: Bench) -> None:
-    bench.close()
-    wait_until(lambda: not multiprocessing.active_children())
+async def test_a_board_that_takes_too_long_is_the_labs_failure(deps: Deps, workshop: Workshop, tmp_path: Path) -> None:
+    assert isinstance(deps.blobs, MemoryBlobs)
+    firmware = workshop.build(deps.blobs, "cortex-m4")
+    async with lab(tmp_path, deps.blobs, Emulator.UNICORN, deadline_s=0.05) as hasty:
+        with pytest.raises(Retry, match="staging was not through within"):
+            await stage(hasty, firmware)
+    async with lab(tmp_path, deps.blobs, Emulator.UNICORN) as patient:
+        assert isinstance(await stage(patient, firmware), CandidateAccepted)
 
 
 async def test_firmware_for_another_core_does_not_pass(deps: Deps, workshop: Workshop) -> None:

@@ -1,7 +1,7 @@
 """A desk over a real store, and the agents of two racks, on a line that loses what it is told to lose."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
@@ -35,6 +35,7 @@ from shared.runtime.emitter import Emitter
 from shared.runtime.handlers import Emissions
 from shared.runtime.service import Unit
 from shared.store import Outbox, OutgoingMessage, Store, inbox, outbox
+from shared.store.outbox import Publish
 from tests.unit.places.place_world import Clock, PaperBoard, fetched, settled, work
 
 POLICY = Policy(grace_s=2, ttl_s=10, longest_s=60, place_ttl_s=15)
@@ -98,6 +99,31 @@ class Line:
             raise PlaceSilentError(f"an answer of {place} was lost")
 
 
+async def _to_nobody(_messages: Sequence[OutgoingMessage]) -> None:
+    """Where nobody listens."""
+
+
+def unit_of(store: Store, publish: Publish = _to_nobody) -> Callable[[], AbstractAsyncContextManager[Unit]]:
+    """Return what opens transactions as the runtime does."""
+    box, emitter = Outbox(store, publish), Emitter("device_lab_scheduler")
+
+    @asynccontextmanager
+    async def open_unit() -> AsyncIterator[Unit]:
+        messages: list[OutgoingMessage] = []
+        now = datetime.now(UTC)
+        async with store.transaction() as tx:
+
+            def emit(emissions: Emissions, cause_id: UUID, run_id: UUID) -> None:
+                messages.extend(emitter.messages(emissions, now=now, cause_id=cause_id, run_id=run_id))
+
+            yield Unit(tx, emit)
+            box.write(tx, messages, now)
+        box.committed(messages)
+        await box.flush()
+
+    return open_unit
+
+
 class DeskWorld:
     """Two racks of paper boards. Time stands until it is moved; a restarted desk has what the store has."""
 
@@ -123,30 +149,15 @@ class DeskWorld:
 
     def start_desk(self) -> None:
         """Start the desk anew."""
-        self.box = Outbox(self.store, self._publish)
-        self.desk = Desk(self.open_unit, self.line, self.rules, clock=self.clock, document=unsigned_result)
+        unit = unit_of(self.store, self._publish)
+        self.desk = Desk(unit, self.line, self.rules, clock=self.clock, document=unsigned_result)
         self.stepper = Stepper(self.desk)
 
-    async def _publish(self, messages: object) -> None:
-        for message in messages:  # type: ignore[attr-defined]
+    async def _publish(self, messages: Sequence[OutgoingMessage]) -> None:
+        for message in messages:
             if message.message_id in self.published:
                 self.repeated.append(message.message_id)
             self.published[message.message_id] = decode(message.subject, message.body)
-
-    @asynccontextmanager
-    async def open_unit(self) -> AsyncIterator[Unit]:
-        """As the runtime does it."""
-        messages: list[OutgoingMessage] = []
-        emitter, now = Emitter("device_lab_scheduler"), datetime.now(UTC)
-        async with self.store.transaction() as tx:
-
-            def emit(emissions: Emissions, cause_id: UUID, run_id: UUID) -> None:
-                messages.extend(emitter.messages(emissions, now=now, cause_id=cause_id, run_id=run_id))
-
-            yield Unit(tx, emit)
-            self.box.write(tx, messages, now)
-        self.box.committed(messages)
-        await self.box.flush()
 
     async def announce(self, *places: str) -> None:
         """Let racks say that they are alive."""

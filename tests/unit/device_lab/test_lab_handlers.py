@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import numpy as np
 import pytest
 
-from services.device_lab_scheduler.bench import BenchError, BoardJob
+from services.device_lab_scheduler.domain.records import JobRecord, Try
 from services.device_lab_scheduler.handlers import (
     ROUTES,
     Deps,
@@ -20,13 +20,17 @@ from services.device_lab_scheduler.handlers import (
     note_valid_model,
     run_staging,
 )
-from services.device_lab_scheduler.store import METADATA
+from services.device_lab_scheduler.staging import BoardJob, LabBrokenError, Staged
+from services.device_lab_scheduler.store import METADATA, result_documents
 from shared.bus.outcomes import Retry
 from shared.emulation.emulators import Emulator
 from shared.events import Check, CheckOutcome, Event, Payload, digest_of, envelop
 from shared.events.lab import CandidateAccepted, CandidateRefused, RunStaging
 from shared.events.validation import DataRejected, DataValidated, ModelRejected, ModelValidated
 from shared.inference.tflm import tflm_outputs
+from shared.interop.signed_results import read_result, unsigned_result
+from shared.lab import AttemptOutcome, Job, VerdictKind
+from shared.lab.messages import JobState, Work
 from shared.procedures.staging import BoardRun
 from shared.runtime import Emissions, Handler
 from shared.store import Store
@@ -53,22 +57,46 @@ class PretendedBoards:
         self.asked: list[Sequence[BoardJob]] = []
         self.broken = False
         self.fault = ""
+        self.instructions = 1000
 
-    async def run(self, jobs: Sequence[BoardJob]) -> list[BoardRun]:
+    async def run(self, jobs: Sequence[BoardJob]) -> list[Staged]:
         self.asked.append(jobs)
         if self.broken:
-            raise BenchError("a lab worker process died")
-        return [self._answer(job) for job in jobs]
+            raise LabBrokenError("a lab worker process died")
+        return [Staged(self._record(job), self._answer(job)) for job in jobs]
+
+    def _record(self, job: BoardJob) -> JobRecord:
+        work = Work(
+            procedure="staging",
+            image=job.firmware.image.digest,
+            workload=DIGEST,
+            deadline_s=1,
+            release=job.release,
+            toolchain=job.firmware.toolchain,
+        )
+        attempt = Try(0, "local-1", 1, 0.0, AttemptOutcome.PASSED, ended_s=2.0)
+        order = Job(f"staging-{len(self.asked)}-{job.firmware.board}", job.project)
+        return JobRecord(
+            order,
+            work=(work,),
+            state=JobState.ENDED,
+            tries=(attempt,),
+            verdict=VerdictKind.PASSED,
+            ended_s=float(len(self.asked)),
+        )
 
     def _answer(self, job: BoardJob) -> BoardRun:
+        workload = job.workload
+        assert workload.golden_input is not None
+        assert workload.labels is not None
         run = BoardRun(
-            board=job.board.name,
+            board=workload.board.name,
             emulator="pretended",
             model_digest=digest_of(INT8),
-            golden_output=tflm_outputs(INT8, np.frombuffer(job.golden_input, dtype=np.int8)[None]).tobytes(),
-            instructions=1000,
-            inputs=len(job.inputs),
-            correct=int((np.argmax(job.expected, axis=1) == job.labels).sum()),
+            golden_output=tflm_outputs(INT8, np.frombuffer(workload.golden_input, dtype=np.int8)[None]).tobytes(),
+            instructions=self.instructions,
+            inputs=len(workload.inputs),
+            correct=int((np.argmax(workload.expected, axis=1) == workload.labels).sum()),
             stack_bytes=100,
         )
         return replace(run, fault=self.fault)
@@ -77,7 +105,7 @@ class PretendedBoards:
 @pytest.fixture
 async def deps(tmp_path: Path) -> AsyncIterator[Deps]:
     store = Store(f"sqlite:///{tmp_path / 'lab.db'}", METADATA)
-    yield Deps(MemoryBlobs(), store, PretendedBoards(), Emulator.UNICORN)
+    yield Deps(MemoryBlobs(), store, PretendedBoards(), Emulator.UNICORN, unsigned_result)
     store.close()
 
 
@@ -154,7 +182,7 @@ async def test_a_release_that_passes_on_its_boards_is_accepted(deps: Deps) -> No
     assert accepted.digest == digest
     assert isinstance(deps.boards, PretendedBoards)
     ((job,),) = deps.boards.asked
-    assert job.image == deps.blobs.kept[release.firmware[0].image.digest]
+    assert (job.firmware, job.release) == (release.firmware[0], digest)
 
 
 async def test_the_same_release_in_another_run_is_not_run_again(deps: Deps) -> None:
@@ -206,3 +234,24 @@ async def test_a_model_over_which_tflm_aborts_is_refused_and_the_next_order_is_s
     assert refused.reason.startswith("runs-in-reference: TFLM ends with signal 6 (SIGABRT) on model sha256:")
     assert await stage(deps, hostile) == refused
     assert isinstance(await stage(deps, sound), CandidateAccepted)
+
+
+async def test_each_staging_leaves_a_result_and_growth_is_held_against_the_one_before(deps: Deps) -> None:
+    assert isinstance(deps.blobs, MemoryBlobs)
+    assert isinstance(deps.boards, PretendedBoards)
+    for gate, count, accepted in [(None, 1000, True), (None, 1100, True), (0.001, 1200, False), (0.5, 1300, True)]:
+        deps.boards.instructions = count
+        digest, _ = gestures_release(deps.blobs, gates={"accuracy": 0.9, "instructions_growth": gate})
+        said = await stage(deps, digest)
+        assert isinstance(said, CandidateAccepted if accepted else CandidateRefused)
+        (growth,) = (check for check in said.checks if check.name == "instructions-history-cortex-m4")
+        assert f"{count:,} instructions" in growth.observed
+    async with deps.store.transaction() as tx:
+        kept = [read_result(document, ()).result for document in result_documents(tx, "acme-gestures", "cortex-m4", 9)]
+    assert [(one.instructions, one.verdict) for one in kept] == [
+        (1300, VerdictKind.PASSED),
+        (1200, VerdictKind.FAILED),
+        (1100, VerdictKind.PASSED),
+        (1000, VerdictKind.PASSED),
+    ]
+    assert kept[2].checks[-1].detail.startswith("it grew")
