@@ -37,7 +37,7 @@ SERVICES: Final = (
 LEAST_FREE_BYTES: Final = 512 * 1024**2
 PYTHON: Final = (sys.executable, "-P")
 """Without the current directory on the import path: a user's folder called `services` is not ours."""
-OWN_VARIABLES: Final = ("EDGELOOP_WEBHOOK_SECRET", "EDGELOOP_SIGNING_KEY")
+OWN_VARIABLES: Final = ("EDGELOOP_WEBHOOK_SECRET", "EDGELOOP_SIGNING_KEY", "EDGELOOP_LAB_SIGNING_KEY")
 """The stack has a secret and a key of its own, and tells each only to the service that needs it."""
 NATS: Final = "nats"
 VIRTUAL: Final = "virtual"
@@ -165,6 +165,8 @@ class LocalStack:
             extra["EDGELOOP_SIGNING_KEY"] = str(self.layout.signing_key)
             extra["EDGELOOP_COMPILER_CACHE"] = str(compiler_cache())
             extra["EDGELOOP_TRUSTED_REPOSITORIES"] = trusted_repositories()
+        if name == "device_lab_scheduler":
+            extra["EDGELOOP_LAB_SIGNING_KEY"] = str(self.layout.signing_key)
         return self._module_spec(name, f"services.{name}", **extra)
 
     def _module_spec(self, name: str, module: str, **extra: str) -> ProcessSpec:

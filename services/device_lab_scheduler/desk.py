@@ -20,6 +20,7 @@ from services.device_lab_scheduler.domain.rules import Rules
 from services.device_lab_scheduler.domain.running import Ending, end, ended_on
 from services.device_lab_scheduler.domain.telling import announced, told
 from services.device_lab_scheduler.links import PlaceLink, PlaceSilentError
+from services.device_lab_scheduler.metrics import count_end
 from services.device_lab_scheduler.results import Document, results_of
 from services.device_lab_scheduler.store import (
     Leader,
@@ -128,7 +129,9 @@ class Desk:
             unit.emit([said], cause, derived_id("lab-board", said.board))
         for job in ledger.ended:
             cause = derived_id("lab-job", job.id)
-            unit.emit([_event(job)], cause, job.run or cause)
+            event = _event(job)
+            unit.emit([event], cause, job.run or cause)
+            count_end(event)
             kinds = {name: (board.kind, board.board_class) for name, board in ledger.boards.items()}
             for found in results_of(job, kinds):
                 keep_document(unit.tx, job, found, self._document(found.result))
@@ -218,10 +221,11 @@ class Desk:
             raise RefusedError(RefusalKind.LAB, f"{error}. Next: renew again") from error
         async with self.books() as books:
             told(books.ledger, grant, lease.deadline_s, epoch)
-            held = self.outlook(books.ledger).held(books.ledger.boards[board.name])
-        if held is None or held.token != asked.token:
-            raise RefusedError(RefusalKind.STALE_TOKEN, f"{board.name}: the lease with token {asked.token} has ended")
-        return held
+            held = books.ledger.boards[board.name].held
+            if held is None or held.over or held.lease.token != asked.token:
+                said = f"{board.name}: the lease with token {asked.token} ended meanwhile. Next: submit the job again"
+                raise RefusedError(RefusalKind.STALE_TOKEN, said)
+            return self.outlook(books.ledger).lease(board.place, held.lease)
 
     async def release(self, asked: Release) -> Done:
         """Take a board back. Given back by its holder, a person's job has passed."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
@@ -11,6 +12,7 @@ from services.device_lab_scheduler.domain.passing import live_places, make_pass,
 from services.device_lab_scheduler.domain.records import BoardRecord
 from services.device_lab_scheduler.domain.telling import Saying, heard, next_saying, refused, told
 from services.device_lab_scheduler.links import PlaceSilentError
+from services.device_lab_scheduler.metrics import show_lab, time_step
 from services.device_lab_scheduler.store import Leader, lead
 from shared.bus.exchanges import RefusedError
 from shared.lab.messages import AskProgress, Begin, Grant, Progress, Shut
@@ -74,6 +76,7 @@ class Stepper:
         """Do what is to be done now. Tell whether this desk leads."""
         desk = self.desk
         async with desk.books() as books:
+            began_s = time.perf_counter()
             if not self._leads(books):
                 return False
             now_s = desk.clock()
@@ -82,6 +85,8 @@ class Stepper:
                 make_pass(books.ledger, desk.rules, desk.seen, now_s)
                 self._live = live
             sayings = list(self._sayings(books, live, now_s))
+            self._show(books, live)
+            time_step(time.perf_counter() - began_s)
         for place, saying, deadline_s, epoch in sayings:
             self._asked[saying.board] = asyncio.create_task(self._say(place, saying, deadline_s, epoch))
         if self._asked:
@@ -98,6 +103,12 @@ class Stepper:
         async with self.desk.books() as books:
             if books.leader.name == self.desk.name:
                 lead(books.unit.tx, Leader("", 0.0))
+
+    @staticmethod
+    def _show(books: Books, live: frozenset[str]) -> None:
+        ledger = books.ledger
+        jobs = {"waiting": len(ledger.waiting), "running": len(ledger.running)}
+        show_lab(jobs, (board.record.health for board in ledger.boards.values()), len(live))
 
     def _leads(self, books: Books) -> bool:
         now_s, leader = self.desk.clock(), books.leader

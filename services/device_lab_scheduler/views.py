@@ -10,7 +10,7 @@ from services.device_lab_scheduler.domain.matching import soonest_set
 from services.device_lab_scheduler.domain.records import BoardRecord, JobRecord, Try
 from services.device_lab_scheduler.domain.rules import Rules
 from services.device_lab_scheduler.domain.scheduling import rank, wait_bound_s
-from shared.lab import Health, Job, Requirement
+from shared.lab import Health, Job, Lease, Requirement
 from shared.lab.messages import AttemptView, BoardView, HeldBoard, JobState, JobView
 
 
@@ -48,14 +48,18 @@ class Outlook:
         """Return a lease as its holder needs it; None as long as the board's place has not let them in."""
         place = self.ledger.places.get(board.place)
         held = board.held
-        if held is None or held.over or place is None or not held.let_in(place.epoch):
+        if held is None or held.over or place is None or not held.let_in(place.epoch) or board.place not in self.live:
             return None
+        return self.lease(board.place, held.lease)
+
+    def lease(self, place: str, lease: Lease) -> HeldBoard:
+        """Return a lease as its holder needs it."""
         return HeldBoard(
-            board=board.name,
-            place=board.place,
-            token=held.lease.token,
-            left_s=held.lease.deadline_s - self.now_s,
-            cap_left_s=held.lease.cap_s - self.now_s,
+            board=lease.board,
+            place=place,
+            token=lease.token,
+            left_s=lease.deadline_s - self.now_s,
+            cap_left_s=lease.cap_s - self.now_s,
         )
 
     def job(self, record: JobRecord, ahead: int = 0, others: frozenset[str] = frozenset()) -> JobView:

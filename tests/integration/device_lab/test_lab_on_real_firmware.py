@@ -127,7 +127,7 @@ async def test_an_image_that_is_none_is_refused(deps: Deps, workshop: Workshop) 
 )
 async def test_qemu_gives_a_second_opinion_that_agrees(deps: Deps, workshop: Workshop, tmp_path: Path) -> None:
     assert isinstance(deps.blobs, MemoryBlobs)
-    async with lab(tmp_path, deps.blobs, Emulator.AUTO) as both:
+    async with lab(tmp_path / "auto", deps.blobs, Emulator.AUTO) as both:
         accepted = await stage(both, workshop.build(deps.blobs, "cortex-m4"))
     assert isinstance(accepted, CandidateAccepted), accepted.reason
     (opinion,) = (check for check in accepted.checks if check.name == "cross-check-cortex-m4")
@@ -140,11 +140,11 @@ async def test_a_missing_qemu_is_no_second_opinion_and_no_refusal(
     assert isinstance(deps.blobs, MemoryBlobs)
     firmware = workshop.build(deps.blobs, "cortex-m4")
     monkeypatch.setenv("PATH", str(tmp_path))
-    async with lab(tmp_path, deps.blobs, Emulator.AUTO) as alone:
+    async with lab(tmp_path / "auto", deps.blobs, Emulator.AUTO) as alone:
         accepted = await stage(alone, firmware)
     assert isinstance(accepted, CandidateAccepted), accepted.reason
     assert not [check for check in accepted.checks if check.name.startswith("cross-check")]
-    async with lab(tmp_path, deps.blobs, Emulator.QEMU) as without:
+    async with lab(tmp_path / "qemu", deps.blobs, Emulator.QEMU) as without:
         with pytest.raises(Retry, match="EDGELOOP_LAB_EMULATOR=unicorn"):
             await stage(without, firmware)
 
@@ -152,10 +152,10 @@ async def test_a_missing_qemu_is_no_second_opinion_and_no_refusal(
 async def test_a_board_that_takes_too_long_is_the_labs_failure(deps: Deps, workshop: Workshop, tmp_path: Path) -> None:
     assert isinstance(deps.blobs, MemoryBlobs)
     firmware = workshop.build(deps.blobs, "cortex-m4")
-    async with lab(tmp_path, deps.blobs, Emulator.UNICORN, deadline_s=0.05) as hasty:
+    async with lab(tmp_path / "lab", deps.blobs, Emulator.UNICORN, deadline_s=0.05) as hasty:
         with pytest.raises(Retry, match="staging was not through within"):
             await stage(hasty, firmware)
-    async with lab(tmp_path, deps.blobs, Emulator.UNICORN) as patient:
+    async with lab(tmp_path / "lab", deps.blobs, Emulator.UNICORN) as patient:
         assert isinstance(await stage(patient, firmware), CandidateAccepted)
 
 
