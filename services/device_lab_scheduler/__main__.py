@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,9 @@ from services.device_lab_scheduler.stepping import Stepper
 from services.device_lab_scheduler.store import METADATA
 from shared.artifacts.signing_keys import SigningKeyError, signer_in
 from shared.boards import image_boards
+from shared.canaries import keep_canaries
 from shared.interop.signed_results import signed_result, unsigned_result
+from shared.lab.messages import Work
 from shared.places.emulated import emulated_rigs
 from shared.places.serving import serve_place
 from shared.places.workers import Workers
@@ -40,7 +42,8 @@ class Running(Deps):
 async def deps(settings: Settings, resources: Resources) -> AsyncIterator[Running]:
     document = document_of(settings)
     link = BusLink(resources.nc)
-    desk = Desk(resources.unit, link, rules_of(settings), clock=time.time, document=document)
+    rules = rules_of(settings, await keep_canaries(resources.blobs))
+    desk = Desk(resources.unit, link, rules, clock=time.time, document=document)
     stepper = Stepper(desk, every_s=settings.lab_step_s)
     workers = Workers(spares=2)
     counts = [(board, settings.lab_boards) for board in image_boards()]
@@ -87,15 +90,15 @@ def document_of(settings: Settings) -> Document:
     return partial(signed_result, key_id=signer.public_key.key_id, sign=signer.sign)
 
 
-def rules_of(settings: Settings) -> Rules:
-    """Return the desk's policies."""
+def rules_of(settings: Settings, canaries: Mapping[str, Work]) -> Rules:
+    """Return the desk's policies, with the canary of each kind of board that has one."""
     policy = Policy(
         ttl_s=settings.lab_lease_s,
         longest_s=settings.lab_longest_s,
         place_ttl_s=settings.lab_place_ttl_s,
         weights=settings.lab_weights,
     )
-    return Rules(policy)
+    return Rules(policy, canaries=canaries)
 
 
 SERVICE = Service(
