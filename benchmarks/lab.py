@@ -26,6 +26,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.lab_desk import measure_steps
 from services.device_lab_scheduler.domain.leasing import grant
 from services.device_lab_scheduler.domain.scheduling import Lab, Policy, Turns, schedule
 from shared.events.lab import BoardClass
@@ -62,10 +63,17 @@ def main() -> int:
         print("without labgrid: see the top of benchmarks/lab.py for how to get it", file=sys.stderr)
     else:
         rows.append(_measure("labgrid", theirs(module, boards), jobs, options.rounds))
+    desk = measure_steps(boards, jobs)
     if options.json:
-        print(json.dumps({"boards": len(boards), "jobs": len(jobs), "rows": [asdict(row) for row in rows]}))
+        found = {"boards": len(boards), "jobs": len(jobs), "rows": [asdict(row) for row in rows], "desk": asdict(desk)}
+        print(json.dumps(found))
     else:
         _print(rows, len(boards), len(jobs))
+        print(
+            f"the desk over SQLite: {desk.first_ms:,.0f} ms for a first step with {desk.placed:,} jobs placed, "
+            f"{desk.quiet_ms:,.1f} ms for one without anything to do, {desk.restart_ms:,.0f} ms for the first after a "
+            "restart"
+        )
     if rows[0].first_pass_ms > BAR_PASS_S * 1000 and not options.no_bars:
         print(f"bar missed: a pass took {rows[0].first_pass_ms:.0f} ms > {BAR_PASS_S * 1000:.0f} ms", file=sys.stderr)
         return 1
