@@ -12,7 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, insert, select, text
+from sqlalchemy import Column, Integer, MetaData, Table, create_engine, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from device_gateway import store as gateway
@@ -20,11 +20,16 @@ from services.artifact_builder import store as builder
 from services.artifact_builder.caching.blobs import BlobCache
 from services.artifact_builder.caching.eviction import Bounds, Entry
 from services.device_lab_scheduler import store as lab
+from services.device_lab_scheduler.desk import Desk
 from services.drift_monitor import store as drift
 from services.rollout_controller import store as rollout
+from shared.interop.signed_results import unsigned_result
+from shared.lab import VerdictKind
+from shared.lab.messages import AskJobs, Cancel, Done
 from shared.store import Inbox, Outbox, OutgoingMessage, Store, StoreUnavailableError, inbox, outbox
 from tests.data.gestures.release import MemoryBlobs
 from tests.support import eventually
+from tests.unit.device_lab.desk_world import DeskWorld, unit_of
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = pytest.mark.skipif(not BINARIES, reason="PostgreSQL is missing: apt-get install postgresql")
@@ -147,3 +152,25 @@ async def test_of_two_builders_that_remember_one_stage_at_once_neither_fails(dat
 def test_a_cluster_that_does_not_answer_is_named() -> None:
     with pytest.raises(StoreUnavailableError, match="check that it runs"):
         open_store("postgresql+psycopg://edgeloop@/postgres?host=/nonexistent")
+
+
+async def test_the_labs_desk_keeps_its_books_there_and_another_reads_what_is_newer(database_url: str) -> None:
+    engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE DATABASE desk"))
+    engine.dispose()
+    own_url = database_url.replace("/postgres?", "/desk?")
+    lab, elsewhere = DeskWorld(boards=("p-1",), url=own_url), Store(own_url)
+    other = Desk(unit_of(elsewhere), lab.line, lab.rules, clock=lab.clock, document=unsigned_result)
+    await lab.steps(2)
+    assert (await other.jobs(AskJobs())).jobs == ()
+    await lab.submit("j")
+    await lab.steps()
+    assert [job.id for job in (await other.jobs(AskJobs())).jobs] == ["j"]
+    assert (await other.cancel(Cancel(id="j"))) == Done()
+    await lab.steps()
+    assert (await lab.board("p-1")).job is None
+    assert (await lab.job("j")).verdict is VerdictKind.INFRASTRUCTURE
+    assert lab.boards["p-1"].reached == [b"image"]
+    elsewhere.close()
+    await lab.close()

@@ -127,13 +127,15 @@ def unit_of(store: Store, publish: Publish = _to_nobody) -> Callable[[], Abstrac
 class DeskWorld:
     """Two racks of paper boards. Time stands until it is moved; a restarted desk has what the store has."""
 
-    def __init__(self, rules: Rules = RULES, boards: tuple[str, ...] = ("p-1", "q-1", "q-2")) -> None:
+    def __init__(
+        self, rules: Rules = RULES, boards: tuple[str, ...] = ("p-1", "q-1", "q-2"), url: str = "sqlite:///:memory:"
+    ) -> None:
         self.rules = rules
         self.clock = Clock(1_000_000.0)
         self.boards = {name: SerialBoard(name) for name in boards}
         self.places = sorted({name[0] for name in boards})
         self.line = Line({})
-        self.store = Store("sqlite:///:memory:", METADATA, inbox.METADATA, outbox.METADATA)
+        self.store = Store(url, METADATA, inbox.METADATA, outbox.METADATA)
         self.published: dict[str, Event[Payload]] = {}
         self.repeated: list[str] = []
         for place in self.places:
