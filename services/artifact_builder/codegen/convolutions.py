@@ -1,6 +1,7 @@
 """Lowering of the operators with weights, and of pooling, which moves a window as they do."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,9 +50,8 @@ def channel_pairs(weights: NDArray[np.int8], groups: int = 1) -> NDArray[np.int8
 
 def lower_conv_2d(operator: Operator, numerics: Numerics) -> Layer:
     """Lower a convolution, grouped or dilated as it may be."""
-    source = _image(operator, operator.input(0))
-    output = _image(operator, operator.output)
     filters = operator.input(1)
+    source, output = _images(operator, filters)
     if len(filters.shape) != 4 or filters.shape[0] != output.shape[3] or source.shape[3] % filters.shape[3]:
         raise operator.malformed(f"weights {list(filters.shape)} fit neither input nor output")
     channels = output.shape[3]
@@ -83,9 +83,8 @@ def lower_conv_2d(operator: Operator, numerics: Numerics) -> Layer:
 
 def lower_depthwise_conv_2d(operator: Operator, numerics: Numerics) -> Layer:
     """Lower a depthwise convolution."""
-    source = _image(operator, operator.input(0))
-    output = _image(operator, operator.output)
     filters = operator.input(1)
+    source, output = _images(operator, filters)
     channels = output.shape[3]
     if len(filters.shape) != 4 or filters.shape[0] != 1 or filters.shape[3] != channels or channels % source.shape[3]:
         raise operator.malformed(f"weights {list(filters.shape)} fit neither input nor output")
@@ -192,6 +191,16 @@ def _requantisation(
         else double_product_multipliers(scales, source, output)
     )
     return requantisation(multipliers, output, activation_range(operator, output))
+
+
+def _images(operator: Operator, filters: Tensor) -> tuple[Tensor, Tensor]:
+    """Return input and output. Several lines, as a dilation over time becomes, are one image with that many lines."""
+    source, output = operator.input(0), operator.output
+    lines, made = ((*tensor.shape, 0, 0)[:2] for tensor in (source, output))
+    window = (*filters.shape, 0, 0)[1], operator.option("StrideH")
+    if lines[0] > 1 and lines == made and lines[1] == 1 and window == (1, 1):
+        source, output = (replace(tensor, shape=(1, lines[0], *tensor.shape[2:])) for tensor in (source, output))
+    return _image(operator, source), _image(operator, output)
 
 
 def _image(operator: Operator, tensor: Tensor) -> Tensor:

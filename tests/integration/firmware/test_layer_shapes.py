@@ -89,6 +89,18 @@ _LAYERS = {
     "conv without bias, relu6": Layer(
         "CONV_2D", "Conv2D", _window(), (1, 4, 4, 3), (1, 3, 3, 5), (5, 2, 2, 3), bias=False, activation=3
     ),
+    "conv of several lines": Layer(
+        "CONV_2D", "Conv2D", _window(padding=_SAME, strideW=2), (3, 1, 9, 4), (3, 1, 5, 6), (6, 1, 3, 4)
+    ),
+    "depthwise of several lines": Layer(
+        "DEPTHWISE_CONV_2D",
+        "DepthwiseConv2D",
+        _window(depthMultiplier=1),
+        (2, 1, 17, 8),
+        (2, 1, 16, 8),
+        (1, 1, 2, 8),
+        3,
+    ),
     "conv scaled up": Layer(
         "CONV_2D", "Conv2D", _window(), (1, 3, 3, 2), (1, 3, 3, 3), (3, 1, 1, 2), output_scale=0.0001
     ),
