@@ -10,7 +10,7 @@ from rich.text import Text
 
 from edgeloop.commands.lab_asking import CountOption, NeedOption, PriorityOption
 from edgeloop.commands.lab_looking import job_view, with_lab
-from edgeloop.commands.lab_testing import ProcedureName
+from edgeloop.commands.lab_testing import AccuracyOption, ProcedureName, RowsOption
 from edgeloop.errors import ExitCode, UsageError
 from edgeloop.lab import reserving
 from edgeloop.lab.asking import LabClient
@@ -62,12 +62,8 @@ def submit(
     labels: Annotated[
         Path | None, typer.Option("--labels", help="Their classes, as there.", exists=True, dir_okay=False)
     ] = None,
-    accuracy: Annotated[
-        float | None, typer.Option("--accuracy", help="Of a model: what is asked of it at least.", min=0, max=1)
-    ] = None,
-    rows: Annotated[
-        int | None, typer.Option("--rows", help="Inputs at most, spread over those there are.", min=1)
-    ] = None,
+    accuracy: AccuracyOption = None,
+    rows: RowsOption = None,
     inferences: Annotated[int, typer.Option("--inferences", help="Endurance: how many.", min=1)] = 1000,
     data: DataOption = DEFAULT_DATA,
     nats_url: NatsUrlOption = None,

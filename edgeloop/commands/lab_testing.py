@@ -30,6 +30,12 @@ class ProcedureName(StrEnum):
     ENDURANCE = "endurance"
 
 
+AccuracyOption = Annotated[
+    float | None, typer.Option("--accuracy", help="Of a model: what is asked of it at least.", min=0, max=1)
+]
+RowsOption = Annotated[int | None, typer.Option("--rows", help="Inputs at most, spread over those there are.", min=1)]
+
+
 def run_test(
     subject: Annotated[
         Path,
@@ -57,12 +63,8 @@ def run_test(
             dir_okay=False,
         ),
     ] = None,
-    accuracy: Annotated[
-        float | None, typer.Option("--accuracy", help="Of a model: what is asked of it at least.", min=0, max=1)
-    ] = None,
-    rows: Annotated[
-        int | None, typer.Option("--rows", help="Inputs at most, spread over those there are.", min=1)
-    ] = None,
+    accuracy: AccuracyOption = None,
+    rows: RowsOption = None,
     sensor: Annotated[
         list[str] | None,
         typer.Option(
