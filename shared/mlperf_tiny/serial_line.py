@@ -45,7 +45,10 @@ class SerialLine:
         # pyserial's client of RFC 2217 knows no such limit; its socket has one.
         limit_s = None if url.casefold().startswith("rfc2217:") else _TAKEN_S
         try:
-            self._port: Any = serial.serial_for_url(url, baudrate=baud, timeout=_POLL_S, write_timeout=limit_s)
+            # Exclusive: of two programs at one port each would get some of the other's bytes.
+            self._port: Any = serial.serial_for_url(
+                url, baudrate=baud, timeout=_POLL_S, write_timeout=limit_s, exclusive=True
+            )
         except (serial.SerialException, ValueError, OSError) as error:
             step = "look for the port (`python -m serial.tools.list_ports`), close other programs that hold it"
             raise DutError(Diagnosis(Trouble.UNREACHABLE, f"{url} cannot be opened: {error}", step)) from error

@@ -66,16 +66,15 @@ class BenchBoard:
 
     def reset(self) -> None:
         """Pull its reset line."""
-        with closing(_connected(self._monitor)) as monitor:
-            monitor.sendall(b"system_reset\n")
-            said = b""
-            while said.count(b"(qemu)") < 2:
-                said += monitor.recv(4096)
+        self._tell(b"system_reset")
 
     def hang(self) -> None:
         """Stop its clock."""
+        self._tell(b"stop")
+
+    def _tell(self, command: bytes) -> None:
         with closing(_connected(self._monitor)) as monitor:
-            monitor.sendall(b"stop\n")
+            monitor.sendall(command + b"\n")
             said = b""
             while said.count(b"(qemu)") < 2:
                 said += monitor.recv(4096)

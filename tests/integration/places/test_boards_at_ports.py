@@ -2,8 +2,7 @@
 
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 from shutil import which
 
 import pytest
@@ -18,7 +17,7 @@ from shared.places.at_port import PortRig
 from shared.places.flashing import IMAGE, FlashProgram
 from shared.procedures.staging import read_run
 from tests.data.gestures.release import INT8
-from tests.integration.device_lab.workshop import Workshop, flip_a_weight, read_where_nothing_is
+from tests.integration.device_lab.workshop import flip_a_weight, read_where_nothing_is
 from tests.integration.places.bench_board import FLASH_SCRIPT, BenchBoard
 from tests.integration.places.gesture_work import BOARD, Orders, begin, done, ended, gestures, repeated
 from tests.support import eventually
@@ -26,18 +25,6 @@ from tests.support import eventually
 pytestmark = pytest.mark.skipif(
     which("qemu-system-arm") is None, reason="needs qemu-system-arm: apt-get install qemu-system-arm"
 )
-
-
-@pytest.fixture
-def orders(workshop: Workshop) -> Orders:
-    return Orders(workshop)
-
-
-@pytest.fixture
-def board(orders: Orders, tmp_path: Path) -> Iterator[BenchBoard]:
-    board = BenchBoard(tmp_path, orders.blobs.kept[orders.image()])
-    yield board
-    board.close()
 
 
 MakePlace = Callable[..., PlaceAgent]

@@ -1,7 +1,7 @@
 """A gateway with a board of the lab: the real process, the real bus, real firmware; killed, and started again."""
 
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from shutil import which
 
@@ -9,18 +9,15 @@ import pytest
 from nats.aio.client import Client
 
 from shared.bus import EmbeddedServer
-from shared.bus.exchanges import NobodyAnsweredError, RefusedError, ask
+from shared.bus.exchanges import RefusedError, ask
 from shared.lab.messages import (
     ANNOUNCEMENTS,
-    PLACE_ROOT,
     Announced,
     AskProgress,
     Begin,
     Done,
     Grant,
-    Progress,
     RefusalKind,
-    Request,
     Touch,
     Work,
     WorkState,
@@ -28,29 +25,15 @@ from shared.lab.messages import (
 from shared.lab.verdict import AttemptOutcome
 from shared.procedures.staging import read_run
 from shared.store import Blobs
-from tests.integration.device_lab.workshop import Workshop
+from tests.integration.places.asking import ROOT, done, progress
 from tests.integration.places.bench_board import BenchBoard
 from tests.integration.places.gesture_work import Orders, gestures, repeated
 from tests.serial_ports import Rfc2217Server
 from tests.support import ServiceProcess, eventually
 
-ROOT = f"{PLACE_ROOT}.rack-1"
-
 pytestmark = pytest.mark.skipif(
     which("qemu-system-arm") is None, reason="needs qemu-system-arm: apt-get install qemu-system-arm"
 )
-
-
-@pytest.fixture
-def orders(workshop: Workshop) -> Orders:
-    return Orders(workshop)
-
-
-@pytest.fixture
-def board(orders: Orders, tmp_path: Path) -> Iterator[BenchBoard]:
-    board = BenchBoard(tmp_path, orders.blobs.kept[orders.image()])
-    yield board
-    board.close()
 
 
 @pytest.fixture
@@ -81,16 +64,6 @@ async def put(nc: Client, orders: Orders, work: Work) -> Work:
     return work
 
 
-async def done(nc: Client, question: Request) -> None:
-    async def answered() -> Done | None:
-        try:
-            return await ask(nc, ROOT, question, Done)
-        except NobodyAnsweredError:
-            return None  # it is about to start
-
-    await eventually(answered)
-
-
 async def announced(nc: Client, *, after: str = "") -> Announced:
     """Return what a place says that has found out who its board is."""
     heard = await nc.subscribe(ANNOUNCEMENTS)
@@ -111,14 +84,11 @@ async def test_a_gateways_board_is_announced_staged_and_forgotten_with_the_proce
     await done(nc, Grant(board="bench-1", token=1, ttl_s=600))
     await done(nc, Begin(board="bench-1", token=1, work=work))
 
-    async def progress(token: int) -> Progress:
-        return await ask(nc, ROOT, AskProgress(board="bench-1", token=token), Progress)
-
     async def is_over() -> bool:
-        return (await progress(1)).state is WorkState.ENDED
+        return (await progress(nc, "bench-1", 1)).state is WorkState.ENDED
 
     await eventually(is_over)
-    found = await progress(1)
+    found = await progress(nc, "bench-1", 1)
     assert found.outcome is AttemptOutcome.PASSED, found.said
     assert read_run(found.report).mismatches == 0
 

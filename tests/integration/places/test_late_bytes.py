@@ -149,6 +149,19 @@ async def test_what_the_board_says_is_heard_by_its_holder_alone(terminal: Termin
     await agent.close()
 
 
+async def test_a_port_that_another_program_has_open_is_not_shared(terminal: Terminal) -> None:
+    agents = [place_at(terminal.path) for _ in range(2)]  # as in two processes: neither knows of the other's fence
+    for agent in agents:
+        await grant(agent, 1)
+    await write(agents[0], 1, b"first")
+    with pytest.raises(RefusedError, match="cannot be opened"):
+        await write(agents[1], 1, b"second")
+    await agents[0].close()
+    await write(agents[1], 1, b", then second")
+    assert terminal.arrived() == b"first, then second"
+    await agents[1].close()
+
+
 def usb_port(path: str, serial_number: str | None, location: str) -> ListPortInfo:
     info = ListPortInfo(path, skip_link_detection=True)
     info.vid, info.pid, info.serial_number, info.location = 0x2341, 0x70, serial_number, location

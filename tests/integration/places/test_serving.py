@@ -8,29 +8,24 @@ import pytest
 from nats.aio.client import Client
 
 from shared.bus import EmbeddedServer, connect
-from shared.bus.exchanges import NobodyAnsweredError, RefusedError, ask
+from shared.bus.exchanges import RefusedError, ask
 from shared.lab.messages import (
     ANNOUNCEMENTS,
-    PLACE_ROOT,
     Announced,
-    AskProgress,
     Begin,
     ConsoleOutput,
     Done,
     Grant,
-    Progress,
     RefusalKind,
-    Request,
     Touch,
     WorkState,
 )
 from shared.lab.verdict import AttemptOutcome
 from shared.places.rig import Ended
 from shared.places.serving import serve_place
+from tests.integration.places.asking import ROOT, done, progress
 from tests.support import eventually
 from tests.unit.places.place_world import PaperBoard, fetched, work
-
-ROOT = f"{PLACE_ROOT}.rack-1"
 
 
 @asynccontextmanager
@@ -41,20 +36,6 @@ async def served(nc: Client, boards: Iterable[PaperBoard]) -> AsyncIterator[None
     finally:
         serving.cancel()
         await asyncio.wait([serving])
-
-
-async def done(nc: Client, question: Request) -> None:
-    async def answered() -> Done | None:
-        try:
-            return await ask(nc, ROOT, question, Done)
-        except NobodyAnsweredError:
-            return None  # it is about to listen
-
-    await eventually(answered)
-
-
-async def progress(nc: Client, token: int) -> Progress:
-    return await ask(nc, ROOT, AskProgress(board="a", token=token), Progress)
 
 
 async def test_a_place_says_that_it_lives_and_has_another_epoch_after_a_restart(nc: Client) -> None:
@@ -77,14 +58,14 @@ async def test_work_is_granted_begun_and_told_over_the_bus(nc: Client) -> None:
         await done(nc, Grant(board="a", token=1, ttl_s=60))
         await done(nc, Begin(board="a", token=1, work=work()))
         await done(nc, Begin(board="a", token=1, work=work()))
-        assert (await progress(nc, 1)).state is not WorkState.NONE
+        assert (await progress(nc, "a", 1)).state is not WorkState.NONE
         board.finish(Ended(passed=True, said="", report=b"\x00\xff"))
 
         async def ended() -> bool:
-            return (await progress(nc, 1)).state is WorkState.ENDED
+            return (await progress(nc, "a", 1)).state is WorkState.ENDED
 
         await eventually(ended)
-        found = await progress(nc, 1)
+        found = await progress(nc, "a", 1)
         assert (found.outcome, found.report) == (AttemptOutcome.PASSED, b"\x00\xff")
 
 
@@ -125,7 +106,7 @@ async def test_a_place_that_is_killed_lets_go_and_its_successor_admits_nobody(nc
     async with served(nc, [board]):
         await done(nc, Grant(board="a", token=2, ttl_s=60))
         with pytest.raises(RefusedError, match="found token 1, allowed is 2"):
-            await progress(nc, 1)
+            await progress(nc, "a", 1)
 
 
 async def test_a_place_outlives_its_bus_and_goes_on_with_its_fence(nats_server: EmbeddedServer) -> None:
