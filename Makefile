@@ -51,6 +51,10 @@ up: $(VENV)/.all ## Start the whole stack on this machine
 test: $(VENV)/.dev ## Run every test
 	$(BIN)/pytest $(PYTEST_FLAGS)
 
+.PHONY: sandbox-image
+sandbox-image: ## Make an image for the container sandbox, without a registry of images (root, debootstrap, Docker)
+	@deploy/sandbox-image.sh edgeloop-sandbox
+
 .PHONY: check
 check: $(VENV)/.dev ## Lint, types, import rules, generated files, contract compatibility
 	$(BIN)/ruff check .

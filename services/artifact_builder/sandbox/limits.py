@@ -7,7 +7,8 @@ It is the child subreaper, so daemons that a command leaves behind are found and
 ORDER is the JSON of `processes.Order`; the report is one JSON object written to REPORT_FD.
 
 In a container this is process 1, where no signal of the program reaches it, and what it hears of the builder is its
-standard input: that ends when the builder does (`lifeline`).
+standard input: that ends when the builder does (`lifeline`). There the kernel counts as well: a program that took more
+memory between two looks, or memory that no process is seen to have, is told as one that used too much.
 """
 
 import contextlib
@@ -39,6 +40,7 @@ STATUS_FD = 200
 STATUS_BYTES = 4096
 WATCH_SHARE = 10
 """Looking at the disk may take one part in so many of the time."""
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 HANDLED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -91,6 +93,8 @@ def supervise(command: list[str], order: dict[str, Any]) -> dict[str, Any]:
         report["ended"] = "too-deep" if disk.too_deep else "disk" if disk.exceeds(order) else "exited"
     if status and report["ended"] == "exited":
         report["ended"], report["error"] = began(status[0])
+    if order["lifeline"] and report["exit_code"] and (used := memory_that_killed(CONTROL_GROUPS)):
+        report["ended"], report["peak_rss_bytes"] = "memory", max(used, report["peak_rss_bytes"])
     report["disk_bytes"] = disk.used_bytes
     report["seconds"] = round(time.monotonic() - begun, 3)
     return report
@@ -135,6 +139,32 @@ def began(status_fd: int) -> tuple[str, str]:
     if not said:
         return "not-confined", ""
     return ("not-started", said[1:].decode(errors="replace")) if len(said) > 1 else ("exited", "")
+
+
+def memory_that_killed(groups: Path) -> int:
+    """Return the memory at which the kernel killed something in this container's control group; 0: it killed nothing.
+
+    Source: the kernel's documentation, cgroup-v2.rst and cgroup-v1/memory.rst.
+    """
+    for folder, events, peak in (
+        (groups, "memory.events", "memory.peak"),
+        (groups / "memory", "memory.oom_control", "memory.max_usage_in_bytes"),
+    ):
+        try:
+            counts = dict(line.split() for line in (folder / events).read_text().splitlines())
+        except OSError:  # the other version of control groups
+            continue
+        if int(counts.get("oom_kill", 0)):
+            return peak_of(folder / peak)
+    return 0
+
+
+def peak_of(path: Path) -> int:
+    """Return the most memory that a control group had; at least one byte, where the kernel is too old to keep it."""
+    try:
+        return int(path.read_text())
+    except OSError:
+        return 1
 
 
 def broken_limit(order: dict[str, Any], rss: int, processes: int, seconds: float, disk: "Disk") -> str:

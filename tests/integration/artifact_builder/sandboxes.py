@@ -23,7 +23,9 @@ def require(engine: Engine) -> None:
         image = os.environ.get(IMAGE)
         trouble = container.trouble(image) if image else f"{IMAGE} names no image"
         if trouble:
-            pytest.skip(f"needs a container engine ({trouble}): docker import an image, and name it in {IMAGE}")
+            pytest.skip(
+                f"needs a container engine ({trouble}): sudo make sandbox-image && export {IMAGE}=edgeloop-sandbox"
+            )
 
 
 def sandbox_of(engine: Engine, scratch: Path, hidden: tuple[Path, ...] = ()) -> Sandbox:

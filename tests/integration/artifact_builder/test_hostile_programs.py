@@ -307,6 +307,40 @@ async def test_memory_that_outlives_its_process_is_not_to_be_had(tmp_path: Path)
     assert ended.last_lines == ("-1",)
 
 
+SHARED = """
+import mmap
+for n in range(60):
+    memory = mmap.mmap(-1, 10_000_000); memory.write(bytes(10_000_000)); memory.madvise(mmap.MADV_DONTNEED)
+    globals()[f"kept{n}"] = memory
+time.sleep(60)
+"""
+SEGMENTS = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.shmat.restype = ctypes.c_void_p
+for n in range(60):
+    address = libc.shmat(libc.shmget(0, ctypes.c_size_t(10_000_000), 0o1600), None, 0)
+    ctypes.memset(address, 1, 10_000_000); libc.shmdt(ctypes.c_void_p(address))
+time.sleep(60)
+"""
+AT_ONCE = "kept = bytearray(b'x') * 2_000_000_000; time.sleep(60)"
+IN_A_CHILD = f"""
+import subprocess
+subprocess.run([sys.executable, "-c", {AT_ONCE!r}], check=True)
+"""
+
+
+@pytest.mark.parametrize("code", [SHARED, SEGMENTS, AT_ONCE, IN_A_CHILD], ids=["shared", "segments", "once", "child"])
+async def test_memory_that_nobody_sees_in_time_is_what_a_containers_control_group_ends(
+    code: str, tmp_path: Path
+) -> None:
+    place = Place(tmp_path, sandbox_of(Engine.CONTAINER, tmp_path / "scratch"))
+    async with and_the_next_is_well(place):
+        ended = await place.run(code)
+        assert ended.ending is Ending.MEMORY, ended
+        assert ended.peak_rss_bytes > TIGHT.memory_bytes
+
+
 async def test_very_many_small_files_are_too_many(place: Place) -> None:
     ended = await place.run("""
 for n in range(700): open(os.environ["OUT"] + f"/{n}", "w").close()
