@@ -72,6 +72,7 @@ class FailingLab(RuleBasedStateMachine):
     def reserve(self, boards: int) -> None:
         self.submitted += 1
         self.run(self.world.reserve(f"j{self.submitted:03}", boards))
+        self.run(self.world.steps(2))
         self.alive.add(f"j{self.submitted:03}")
 
     @rule(times=st.integers(1, 3))
@@ -115,21 +116,21 @@ class FailingLab(RuleBasedStateMachine):
         line.lose_requests, line.lose_answers, line.repeats = requests, answers, repeats
 
     @precondition(lambda self: self.alive)
-    @rule(which=st.integers(0, 5), gives_back=st.booleans())
-    def a_person_acts(self, which: int, gives_back: bool) -> None:
-        async def act() -> None:
-            job = sorted(self.alive)[which % len(self.alive)]
+    @rule(give_back=st.booleans())
+    def people_act(self, give_back: bool) -> None:
+        async def act(job: str) -> None:
             for held in (await self.world.job(job)).held:
                 self.tokens.add((held.board, held.token))
                 try:
-                    if gives_back:
+                    if give_back:
                         await self.world.desk.release(Release(board=held.board, token=held.token))
                     else:
                         await self.world.desk.renew(Renew(board=held.board, token=held.token))
                 except RefusedError:
                     self.alive.discard(job)
 
-        self.run(act())
+        for job in sorted(self.alive):
+            self.run(act(job))
 
     @precondition(lambda self: self.alive)
     @rule(which=st.integers(0, 5))
