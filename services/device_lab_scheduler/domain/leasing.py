@@ -60,11 +60,12 @@ def owned(lease: Lease | None, board: str, token: int) -> Lease:
 
 
 def stop(lease: Lease) -> Lease:
-    """Return the lease of a job that has ended while the board's fence could not be told: it cannot be renewed.
+    """Return the lease of a job that is through with the board while its fence was not told: it cannot be renewed.
 
     The fence admits its token until its deadline, so that the board stays held until the fence was told or `is_over`.
+    Nobody is there any more who could be made to leave.
     """
-    return replace(lease, cap_s=lease.deadline_s)
+    return replace(lease, cap_s=lease.deadline_s, preemptible=False)
 
 
 def is_over(lease: Lease, now_s: float, policy: Policy) -> bool:

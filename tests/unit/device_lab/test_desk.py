@@ -379,3 +379,22 @@ async def test_a_restored_database_gives_tokens_beyond_those_that_its_places_kno
 
 def test_rules_name_no_canary_by_themselves() -> None:
     assert Rules().canaries == {}
+
+
+@one_board
+async def test_a_benchmark_that_was_cancelled_is_not_made_to_leave_a_board_whose_place_has_yet_to_hear(
+    lab: DeskWorld,
+) -> None:
+    await lab.submit("b", kind=JobKind.BENCHMARK, limit_s=60)
+    await lab.steps()
+    await lab.pass_time(1)
+    await lab.steps()  # running, and no more flashing
+    lab.line.lose_requests = 99
+    await lab.desk.cancel(Cancel(id="b"))
+    await lab.submit("j")
+    await lab.steps(2)  # the desk goes on
+    assert (await lab.job("j")).waits_for == "its boards: they are set aside for it"
+    lab.line.lose_requests = 0
+    await lab.pass_time(2)
+    await lab.steps()
+    assert (await lab.job("j")).state is JobState.RUNNING
