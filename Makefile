@@ -82,6 +82,7 @@ bench: $(VENV)/.dev ## Run the benchmarks, both sides in one run
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/lab_runs.py
 	$(BIN)/python benchmarks/lab.py
+	$(BIN)/python benchmarks/lab_faults.py
 
 .PHONY: lock
 lock: $(VENV)/.dev ## Renew the hashed lock files
