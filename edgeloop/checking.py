@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import SettingsError
 
 from edgeloop.errors import InfrastructureError, UsageError
 from edgeloop.git import isolated_environment
@@ -23,6 +24,8 @@ from services.artifact_builder.firmware.signing import generate_key
 from services.artifact_builder.firmware.toolchains import Toolchain
 from services.artifact_builder.pipeline import BuildRequest, BuildResult, Site, build_checkout
 from services.artifact_builder.sandbox.engines import NoSandboxError
+from services.artifact_builder.sandbox.opening import SandboxOptions
+from services.artifact_builder.settings import SandboxSettings
 from services.artifact_builder.source import require_harmless_folder
 from services.artifact_builder.stages import Memory, Stages
 from services.artifact_builder.tools import Tools
@@ -39,6 +42,7 @@ from shared.releases.gates import passes
 from shared.releases.manifest import Manifest
 from shared.releases.manifest_loader import MANIFEST_NAME, ManifestError, load_manifest
 from shared.releases.release import Firmware
+from shared.runtime import wrong_variables
 
 REPORT_FILE: Final = "report.json"
 NO_COMMIT: Final = "0" * 40
@@ -124,7 +128,7 @@ async def check(path: Path, bench: Bench, told: Callable[[BuildStage], None]) ->
     """Build the working tree at `path`, which is absolute, and judge it; return the report, and the release if any.
 
     Raises:
-        UsageError: the manifest, or a file that no repository may have.
+        UsageError: the manifest, a file that no repository may have, or a variable about sandboxes.
         InfrastructureError: something that this machine lacks.
     """
     manifest_of(path)
@@ -135,7 +139,9 @@ async def check(path: Path, bench: Bench, told: Callable[[BuildStage], None]) ->
         copy_working_tree(path, checkout)
         try:
             require_tflm()
-            tools = Tools(_key(bench, work), bench.compiler_cache, toolchain=bench.toolchain)
+            key = _key(bench, work)
+            sandbox = sandbox_options(hidden=(bench.data.absolute(), key))
+            tools = Tools(key, bench.compiler_cache, toolchain=bench.toolchain, sandbox=sandbox)
             require_harmless_folder(checkout, tools.checkout)
             site = Site(checkout, work, tools.sandbox.open(path.as_uri(), work / "sandbox", trusted=True))
             memory = None if bench.cache is None else Memory(FolderCache(bench.cache), Toolbox.of(tools))
@@ -258,6 +264,19 @@ def _key(bench: Bench, work: Path) -> Path:
         return key.absolute()
     generate_key(work / "signing.pem", work / "signing.pub.pem")
     return work / "signing.pem"
+
+
+def sandbox_options(hidden: tuple[Path, ...]) -> SandboxOptions:
+    """Return how the code is kept apart: the same variables say it as to the builder.
+
+    Raises:
+        UsageError: one of them is wrong.
+    """
+    try:
+        return SandboxSettings().sandbox_options(hidden)
+    except (ValidationError, SettingsError) as error:
+        said = wrong_variables(error) if isinstance(error, ValidationError) else str(error)
+        raise UsageError(said, next_step="correct the variable, or unset it") from error
 
 
 def require_replaceable(out: Path) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.artifact_builder.caching.eviction import Bounds
 from services.artifact_builder.firmware.toolchains import Toolchain
@@ -15,7 +16,32 @@ from services.artifact_builder.tools import Tools
 from shared.runtime import BaseServiceSettings
 
 
-class Settings(BaseServiceSettings):
+class SandboxSettings(BaseSettings):
+    """What the operator says about sandboxes: to the builder, and to the command line where it builds by itself."""
+
+    model_config = SettingsConfigDict(env_prefix="EDGELOOP_", frozen=True, extra="ignore")
+
+    sandbox: Mode = Field(default=Mode.AUTO, description="auto is the strongest that works here")
+    sandbox_image: str = Field(default="", description="What containers are made of; empty: none are used")
+    sandbox_image_python: str = Field(default="", description="Its interpreter; empty: this machine's is mounted")
+    sandbox_readable: tuple[Path, ...] = Field(default=(), description="Folders that every step may read as well")
+    trusted_repositories: tuple[str, ...] = Field(
+        default=(), description="Shell patterns of URLs whose code may run without a sandbox"
+    )
+
+    def sandbox_options(self, hidden: tuple[Path, ...] = ()) -> SandboxOptions:
+        """Return how sandboxes are opened; `hidden` is what no step ever sees."""
+        return SandboxOptions(
+            mode=self.sandbox,
+            image=self.sandbox_image,
+            image_python=self.sandbox_image_python,
+            trusted=self.trusted_repositories,
+            readable=self.sandbox_readable,
+            hidden=hidden,
+        )
+
+
+class Settings(SandboxSettings, BaseServiceSettings):
     """What the builder may use, and what it signs with."""
 
     signing_key: str = Field(
@@ -43,13 +69,6 @@ class Settings(BaseServiceSettings):
         default=Bounds().maximum_age_s, ge=1, description="After this a stage runs again, however often it was used"
     )
     minimum_free_bytes: int = Field(default=256 * 2**20, ge=0, description="Below this no build is begun")
-    sandbox: Mode = Field(default=Mode.AUTO, description="auto is the strongest that works here")
-    sandbox_image: str = Field(default="", description="What containers are made of; empty: none are used")
-    sandbox_image_python: str = Field(default="", description="Its interpreter; empty: this machine's is mounted")
-    sandbox_readable: tuple[Path, ...] = Field(default=(), description="Folders that every step may read as well")
-    trusted_repositories: tuple[str, ...] = Field(
-        default=(), description="Shell patterns of URLs whose code may run without a sandbox"
-    )
 
     @property
     def work(self) -> Path:
@@ -80,12 +99,5 @@ class Settings(BaseServiceSettings):
             checkout=Allowance(files=self.checkout_files, total_bytes=self.checkout_bytes),
             conversion_timeout_s=self.conversion_timeout_s,
             minimum_free_bytes=self.minimum_free_bytes,
-            sandbox=SandboxOptions(
-                mode=self.sandbox,
-                image=self.sandbox_image,
-                image_python=self.sandbox_image_python,
-                trusted=self.trusted_repositories,
-                readable=self.sandbox_readable,
-                hidden=(self.data.absolute(), *secret_files(key)),
-            ),
+            sandbox=self.sandbox_options(hidden=(self.data.absolute(), *secret_files(key))),
         )

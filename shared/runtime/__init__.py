@@ -16,7 +16,7 @@ from shared.runtime.handlers import (
     works_on,
 )
 from shared.runtime.service import Resources, Service, run
-from shared.runtime.settings import BaseServiceSettings
+from shared.runtime.settings import BaseServiceSettings, wrong_variables
 
 __all__ = [
     "BaseServiceSettings",
@@ -36,4 +36,5 @@ __all__ = [
     "handles_telemetry",
     "run",
     "works_on",
+    "wrong_variables",
 ]

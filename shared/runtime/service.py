@@ -27,7 +27,7 @@ from shared.runtime.consumers import Lane, lanes_of
 from shared.runtime.emitter import Emitter, name_of, require_declared
 from shared.runtime.handlers import Emissions, Route, Timer, Transaction
 from shared.runtime.processing import Pipeline
-from shared.runtime.settings import BaseServiceSettings
+from shared.runtime.settings import BaseServiceSettings, wrong_variables
 from shared.store import Blobs, Inbox, Outbox, OutgoingMessage, Store, StoreUnavailableError, inbox, outbox
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def run(service: Service[S, D]) -> NoReturn:
     try:
         settings = service.settings()
     except ValidationError as error:
-        sys.exit(_said(EXIT_USAGE, f"{service.name}: wrong settings: {_variables(error)}"))
+        sys.exit(_said(EXIT_USAGE, f"{service.name}: wrong settings: {wrong_variables(error)}"))
     configure_logs(service.name, style=settings.log_style, level=settings.log_level)
     try:
         asyncio.run(_live(service, settings))
@@ -115,11 +115,6 @@ def _trouble(error: OSError | OperationalError, settings: BaseServiceSettings) -
     if "disk is full" in said or "No space left" in said:
         return f"{settings.data}: {said}. Next: free some space, or move EDGELOOP_DATA to a larger disk"
     return said
-
-
-def _variables(error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_input=False)
-    return "; ".join(f"EDGELOOP_{'_'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in problems)
 
 
 def _said(code: int, message: str) -> int:

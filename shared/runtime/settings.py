@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -24,3 +24,9 @@ class BaseServiceSettings(BaseSettings):
     def database_of(self, service: str) -> str:
         """Return the SQLAlchemy URL of the service's database."""
         return self.database_url or f"sqlite:///{self.data / f'{service}.db'}"
+
+
+def wrong_variables(error: ValidationError) -> str:
+    """Return which variables of the environment are wrong, and why."""
+    problems = error.errors(include_url=False, include_input=False)
+    return "; ".join(f"EDGELOOP_{'_'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in problems)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.artifact_builder.sandbox.engines import Engine
+from tests.integration.artifact_builder.sandboxes import IMAGE, require
 from tests.support import ROOT
 
 MODEL = ROOT / "tests" / "data" / "gestures" / "int8.tflite"
@@ -39,10 +41,14 @@ def tree(tmp_path: Path) -> Path:
     return folder
 
 
-def check(tree: Path, *arguments: str, **environment: str) -> tuple[int, dict[str, Any]]:
+def process(tree: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "edgeloop", "check", str(tree), "--json", *arguments]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "EDGELOOP_CACHE": str(tree.parent / "cache"), **environment}
-    done = subprocess.run(command, env=env, cwd=tree.parent, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, env=env, cwd=tree.parent, capture_output=True, text=True, timeout=240, check=False)
+
+
+def check(tree: Path, *arguments: str, **environment: str) -> tuple[int, dict[str, Any]]:
+    done = process(tree, *arguments, **environment)
     assert done.stdout, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return done.returncode, found
@@ -84,3 +90,29 @@ def test_a_model_that_cannot_be_used_fails_with_its_stage(tree: Path) -> None:
     (tree / "gestures.tflite").write_bytes(MODEL.read_bytes()[:1000])
     code, report = check(tree)
     assert (code, report["failure"]["stage"], report["passed"]) == (1, "quantise", False)
+
+
+@pytest.mark.parametrize("engine", list(Engine))
+def test_the_sandbox_is_the_one_that_the_environment_asks_for(tree: Path, engine: Engine) -> None:
+    require(engine)
+    (tree / "prepare.py").write_text("import os; print('checked in', os.getcwd()); raise SystemExit(1)")
+    (tree / "edgeloop.yaml").write_text(
+        MANIFEST.replace("data: {", "data: {prepare: {command: [python, prepare.py]}, ")
+    )
+    image = os.environ.get(IMAGE, "")
+    code, report = check(tree, EDGELOOP_SANDBOX=engine.value, EDGELOOP_SANDBOX_IMAGE=image)
+    assert (code, report["sandbox"]) == (1, engine.value), report
+    assert "checked in" in report["failure"]["last_lines"][0]
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "says"),
+    [
+        ("gvisor", 2, "EDGELOOP_SANDBOX: Input should be 'auto', 'container', 'bubblewrap' or 'process'"),
+        ("container", 3, "EDGELOOP_SANDBOX=container (container: EDGELOOP_SANDBOX_IMAGE names no image)"),
+    ],
+)
+def test_a_sandbox_that_cannot_be_had_is_never_replaced(tree: Path, value: str, code: int, says: str) -> None:
+    done = process(tree, EDGELOOP_SANDBOX=value, EDGELOOP_SANDBOX_IMAGE="")
+    assert done.returncode == code, done.stderr
+    assert says in " ".join((done.stdout + done.stderr).split())
