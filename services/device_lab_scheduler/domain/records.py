@@ -52,7 +52,8 @@ class Held:
 
     def ended(self) -> "Held":
         """Return what is left of it: nobody renews it, and the board stays held until the fence knows or it is over."""
-        return replace(self, over=True, lease=stop(self.lease))
+        # Its job has left it: there is nobody to be made to leave.
+        return replace(self, over=True, lease=replace(stop(self.lease), preemptible=False))
 
 
 @dataclass(frozen=True, slots=True)

@@ -339,6 +339,20 @@ async def test_a_benchmark_leaves_for_others_and_waits_again_with_its_old_age(la
     assert sorted(states) == [JobState.RUNNING, JobState.RUNNING, JobState.WAITING]
 
 
+@one_board
+async def test_a_benchmark_that_has_ended_is_not_made_to_leave_again(lab: DeskWorld) -> None:
+    await lab.submit("b", kind=JobKind.BENCHMARK)
+    await lab.steps()
+    await lab.pass_time(1)
+    await lab.steps()
+    lab.line.down.add("p")  # its fence cannot be told, so that the board stays held
+    await lab.desk.cancel(Cancel(id="b"))
+    await lab.submit("j")
+    await lab.stepper.step()
+    assert (await lab.job("j")).state is JobState.WAITING
+    assert (await lab.job("b")).state is JobState.ENDED
+
+
 async def test_cancelling_ends_a_job_wherever_it_is(lab: DeskWorld) -> None:
     await lab.submit("runs", demands=("place=p",))
     await lab.submit("waits", demands=("place=p",))

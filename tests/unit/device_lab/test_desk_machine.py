@@ -201,9 +201,9 @@ class FailingLab(RuleBasedStateMachine):
         world = self.world
         world.line.down.clear()
         world.line.lose_requests = world.line.lose_answers = world.line.repeats = 0
-        for board in (await world.desk.boards(_ALL)).boards:
-            await world.desk.set_health(SetHealth(board=board.name, action=HealthAction.BRING_BACK))
         for _ in range(12 * self.submitted + 30):
+            for board in (await world.desk.boards(_ALL)).boards:
+                await world.desk.set_health(SetHealth(board=board.name, action=HealthAction.BRING_BACK))
             if not (await world.desk.jobs(AskJobs())).jobs:
                 break
             await world.pass_time(6)
