@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import SettingsError
+from pydantic import BaseModel, ConfigDict, Field
 
 from edgeloop.errors import InfrastructureError, UsageError
 from edgeloop.git import isolated_environment
 from edgeloop.layout import Layout
+from edgeloop.sandboxes import sandbox_options
 from services.artifact_builder.caching.folder import FolderCache
 from services.artifact_builder.errors import AuthorError, BuildFailureError
 from services.artifact_builder.errors import InfrastructureError as MachineError
@@ -24,8 +24,6 @@ from services.artifact_builder.firmware.signing import generate_key
 from services.artifact_builder.firmware.toolchains import Toolchain
 from services.artifact_builder.pipeline import BuildRequest, BuildResult, Site, build_checkout
 from services.artifact_builder.sandbox.engines import NoSandboxError
-from services.artifact_builder.sandbox.opening import SandboxOptions
-from services.artifact_builder.settings import SandboxSettings
 from services.artifact_builder.source import require_harmless_folder
 from services.artifact_builder.stages import Memory, Stages
 from services.artifact_builder.tools import Tools
@@ -42,7 +40,6 @@ from shared.releases.gates import passes
 from shared.releases.manifest import Manifest
 from shared.releases.manifest_loader import MANIFEST_NAME, ManifestError, load_manifest
 from shared.releases.release import Firmware
-from shared.runtime import wrong_variables
 
 REPORT_FILE: Final = "report.json"
 NO_COMMIT: Final = "0" * 40
@@ -264,19 +261,6 @@ def _key(bench: Bench, work: Path) -> Path:
         return key.absolute()
     generate_key(work / "signing.pem", work / "signing.pub.pem")
     return work / "signing.pem"
-
-
-def sandbox_options(hidden: tuple[Path, ...]) -> SandboxOptions:
-    """Return how the code is kept apart: the same variables say it as to the builder.
-
-    Raises:
-        UsageError: one of them is wrong.
-    """
-    try:
-        return SandboxSettings().sandbox_options(hidden)
-    except (ValidationError, SettingsError) as error:
-        said = wrong_variables(error) if isinstance(error, ValidationError) else str(error)
-        raise UsageError(said, next_step="correct the variable, or unset it") from error
 
 
 def require_replaceable(out: Path) -> None:

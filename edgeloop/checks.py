@@ -16,9 +16,10 @@ from typing import Final
 
 import httpx
 
+from edgeloop.errors import UsageError
 from edgeloop.layout import Layout
-from services.artifact_builder.sandbox.engines import HOW_TO_GET, Engine
-from services.artifact_builder.sandbox.opening import SandboxOptions
+from edgeloop.sandboxes import sandbox_options
+from services.artifact_builder.sandbox.engines import HOW_TO_GET, Mode
 from shared.bus.connection import OLDEST_SERVER
 from shared.bus.embedded import find_binary
 from shared.bus.errors import EmbeddedServerError
@@ -127,13 +128,21 @@ def _program(name: str, next_step: str, *, required: bool = False) -> Finding:
 
 
 def _sandbox() -> Finding:
-    image, name = os.environ.get("EDGELOOP_SANDBOX_IMAGE", ""), "sandbox"
-    troubles = SandboxOptions(image=image).troubles()
+    name = "sandbox"
+    try:
+        options = sandbox_options()
+    except UsageError as error:
+        return Finding(name, Health.FAILED, str(error), error.next_step)
+    if options.mode is Mode.PROCESS:
+        return Finding(name, Health.WARNING, "EDGELOOP_SANDBOX=process is none", "set EDGELOOP_SANDBOX=auto")
+    asked = options.mode.value
+    troubles = {engine: said for engine, said in options.troubles().items() if asked in (Mode.AUTO, engine)}
     for engine, trouble in troubles.items():
         if not trouble:
             return Finding(name, Health.OK, f"code of repositories runs in {engine}")
     found = "; ".join(f"{engine}: {trouble}" for engine, trouble in troubles.items())
-    step = f"{HOW_TO_GET[Engine.BUBBLEWRAP]}; until then only trusted repositories, such as your own here, are built"
+    built = "only trusted repositories, such as your own here, are" if options.mode is Mode.AUTO else "nothing is"
+    step = f"{HOW_TO_GET[next(reversed(troubles))]}; until then {built} built"
     return Finding(name, Health.WARNING, f"none works ({found})", step)
 
 

@@ -165,6 +165,24 @@ def test_the_doctor_finds_this_machine_healthy(tmp_path: Path, capsys: pytest.Ca
     assert {"python", "nats-server", "zig", "git", "disk space", "data directory", "stack"} <= names
 
 
+@pytest.mark.parametrize(
+    ("asked", "health", "says"),
+    [
+        ("container", Health.WARNING, ("EDGELOOP_SANDBOX_IMAGE names no image", "until then nothing is built")),
+        ("process", Health.WARNING, ("EDGELOOP_SANDBOX=process is none", "set EDGELOOP_SANDBOX=auto")),
+        ("gvisor", Health.FAILED, ("EDGELOOP_SANDBOX: Input should be 'auto', 'container'", "correct the variable")),
+    ],
+)
+def test_the_doctor_speaks_of_the_sandbox_that_was_asked_for(
+    asked: str, health: Health, says: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGELOOP_SANDBOX", asked)
+    monkeypatch.delenv("EDGELOOP_SANDBOX_IMAGE", raising=False)
+    finding = next(finding for finding in examine(tmp_path) if finding.name == "sandbox")
+    found, next_step = says
+    assert (finding.health, found in finding.found, next_step in finding.next_step) == (health, True, True), finding
+
+
 def test_the_doctor_names_a_service_that_does_not_answer(tmp_path: Path) -> None:
     services = {"rollout_controller": "http://127.0.0.1:9"}
     state = {"pid": os.getpid(), "nats_url": "nats://x", "webhook_url": "http://x", "services": services}
