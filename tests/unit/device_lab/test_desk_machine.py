@@ -206,6 +206,9 @@ class FailingLab(RuleBasedStateMachine):
                 await world.desk.set_health(SetHealth(board=board.name, action=HealthAction.BRING_BACK))
             if not (await world.desk.jobs(AskJobs())).jobs:
                 break
+            # Again and again: an ending that was said to a free board is that of its next canary.
+            for board in (await world.desk.boards(_ALL)).boards:
+                await world.desk.set_health(SetHealth(board=board.name, action=HealthAction.BRING_BACK))
             await world.pass_time(6)
             await world.steps(2)
             for paper in world.boards.values():
