@@ -265,7 +265,7 @@ class Desk:
             waiting = len(ledger.waiting)
             if asked.id is not None:
                 job = ledger.job(asked.id) or ended_job(books.unit.tx, asked.id)
-                return Jobs(jobs=tuple(outlook.jobs([job] if job else [])), waiting=waiting)
+                return Jobs(jobs=(outlook.job(job),) if job else (), waiting=waiting)
             records = [*ledger.waiting.values(), *ledger.running.values()]
             if asked.ended:
                 records += ended_jobs(books.unit.tx, asked.project, asked.limit)

@@ -62,14 +62,17 @@ class Outlook:
             cap_left_s=lease.cap_s - self.now_s,
         )
 
-    def job(self, record: JobRecord, ahead: int = 0, others: frozenset[str] = frozenset()) -> JobView:
-        """Return a job for people.
+    def job(self, record: JobRecord) -> JobView:
+        """Return one job for people. Where there are several, `jobs` counts the queues once."""
+        if record.state is not JobState.WAITING:
+            return self._view(record)
+        waiting = [one.job for one in self.ledger.waiting.values()]
+        mine, place = record.job.project, rank(record.job, self.rules.policy)
+        ahead = sum(one.project == mine and rank(one, self.rules.policy) < place for one in waiting)
+        return self._view(record, ahead, frozenset(one.project for one in waiting) - {mine})
 
-        Args:
-            record: the job.
-            ahead: jobs of its project that come before it, while it waits.
-            others: the other projects that wait.
-        """
+    def _view(self, record: JobRecord, ahead: int = 0, others: frozenset[str] = frozenset()) -> JobView:
+        """Return a job, given how many of its project come before it and which other projects wait."""
         job = record.job
         held = [self.held(self.ledger.boards[one.board]) for one in record.now if one.board in self.ledger.boards]
         waits_for, bound_s = "", None
@@ -101,7 +104,7 @@ class Outlook:
         queues = self._queues()
         ahead = {record.id: place for queue in queues.values() for place, record in enumerate(queue)}
         projects = frozenset(queues)
-        return [self.job(one, ahead.get(one.id, 0), projects - {one.job.project}) for one in records]
+        return [self._view(one, ahead.get(one.id, 0), projects - {one.job.project}) for one in records]
 
     def _queues(self) -> Mapping[str, list[JobRecord]]:
         queues: dict[str, list[JobRecord]] = defaultdict(list)
@@ -115,7 +118,7 @@ class Outlook:
         """Say what keeps a job from running. What begins with `no live` may keep it for ever."""
         options = [self._fits(demand) for demand in job.demands]
         if soonest_set([live for live, _ in options], lambda _name: 0.0) is None:
-            trouble = Counter(self._trouble(name) for _, others in options for name in others)
+            trouble = Counter(self._trouble(name) for name in {name for _, others in options for name in others})
             found = ", ".join(f"{count} {what}" for what, count in trouble.most_common())
             return f"no live board can serve it: {found or 'the lab has none of that kind'}"
         if self.ledger.turns.holder == job.id:

@@ -46,13 +46,19 @@ PASSED = Ended(passed=True, said="", report=b'{"instructions": 1000}')
 FAILED = Ended(passed=False, said="parity", report=b"{}")
 
 
+@dataclass
 class SerialBoard(PaperBoard):
     """A paper board that says who it is."""
+
+    serial: str = ""
 
     @property
     def offered(self) -> OfferedBoard:
         return OfferedBoard(
-            name=self.name, board="cortex-m4", board_class=BoardClass.PHYSICAL, identity=f"serial {self.name}"
+            name=self.name,
+            board="cortex-m4",
+            board_class=BoardClass.PHYSICAL,
+            identity=f"serial {self.serial or self.name}",
         )
 
 
