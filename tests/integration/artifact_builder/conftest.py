@@ -1,4 +1,4 @@
-"""Small repositories to build, and a key to sign with."""
+"""Small repositories to build, a key to sign with, and sandboxes to break out of."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from services.artifact_builder.firmware.signing import generate_key
-from services.artifact_builder.sandbox.engines import Mode
+from services.artifact_builder.sandbox.engines import STRONG, Engine, Mode
 from services.artifact_builder.sandbox.opening import LOCAL_REPOSITORIES, SandboxOptions
 from services.artifact_builder.tools import Tools
+from tests.integration.artifact_builder.hostile import Place
+from tests.integration.artifact_builder.sandboxes import sandbox_of
 from tests.support import git
 
 MANIFEST = """\
@@ -74,3 +76,15 @@ def tools(zig_cache: Path, signing_key: Path) -> Tools:
         minimum_free_bytes=0,
         sandbox=SandboxOptions(mode=Mode.PROCESS, trusted=LOCAL_REPOSITORIES),
     )
+
+
+@pytest.fixture(params=STRONG)
+def strong(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Return a place with each sandbox that contains whatever runs in it."""
+    return Place(tmp_path, sandbox_of(request.param, tmp_path / "scratch"))
+
+
+@pytest.fixture(params=list(Engine))
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Return a place with each sandbox."""
+    return Place(tmp_path, sandbox_of(request.param, tmp_path / "scratch"))
