@@ -14,8 +14,10 @@ from ruamel.yaml.error import YAMLError
 from device_gateway.drivers import AddressError, drivers
 from shared.boards import ImageBoard, NoImageError, catalogue, image_board, image_boards
 from shared.events import Slug
+from shared.lab.inventory import LABGRID, InventoryBoard, InventoryError, read_located
 from shared.mlperf_tiny.serial_line import BAUD
 from shared.places.flashing import IMAGE
+from shared.places.identity import is_serial_number
 
 
 class ConfigError(ValueError):
@@ -56,7 +58,11 @@ class LabSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     place: Slug | None = Field(default=None, description="The place's name in the lab; none: the gateway's")
-    boards: tuple[LabBoardEntry, ...] = Field(min_length=1)
+    inventory: Path | None = Field(
+        default=None,
+        description="As `edgeloop lab import` writes it, from this file's folder: its boards of this place",
+    )
+    boards: tuple[LabBoardEntry, ...] = Field(default=(), description="Boards beside the inventory's")
 
 
 class GatewayConfig(BaseModel):
@@ -71,10 +77,10 @@ class GatewayConfig(BaseModel):
 
 
 def read_config(path: Path) -> GatewayConfig:
-    """Read and check the file, addresses included.
+    """Read and check the file, addresses included. The lab's boards are those of its inventory, too.
 
     Raises:
-        ConfigError: it cannot be read, or something in it is not allowed.
+        ConfigError: it, or the inventory, cannot be read, or something in it is not allowed.
     """
     try:
         document = YAML(typ="rt").load(path.read_text("utf-8"))
@@ -93,11 +99,24 @@ def read_config(path: Path) -> GatewayConfig:
     if not config.devices and config.lab is None:
         raise refuse(("devices",), "no board to look after; list the fleet's here, or the lab's in lab")
     _check_devices(config.devices, lambda index, key, reason: refuse(("devices", index, key), reason))
-    if config.lab is not None:
-        _check_lab(config.lab, lambda index, key, reason: refuse(("lab", "boards", index, key), reason))
-    return config
+    if config.lab is None:
+        return config
+    boards: list[tuple[LabBoardEntry, _RefuseKey]] = [
+        (entry, partial(lambda index, key, reason: refuse(("lab", "boards", index, key), reason), index))
+        for index, entry in enumerate(config.lab.boards)
+    ]
+    if config.lab.inventory is not None:
+        place = config.lab.place or config.gateway
+        boards += _inventory(path.parent / config.lab.inventory, place, partial(refuse, ("lab", "inventory")))
+    if not boards:
+        raise refuse(("lab", "boards"), "no board to lend; list them here, or name a file of them in lab.inventory")
+    _check_lab(boards)
+    lab = config.lab.model_copy(update={"boards": tuple(entry for entry, _ in boards)})
+    return config.model_copy(update={"lab": lab})
 
 
+_RefuseKey = Callable[[str, str], ConfigError]
+"""From an entry's key and a reason."""
 _Refuse = Callable[[int, str, str], ConfigError]
 """From the entry's number, its key and a reason."""
 
@@ -121,11 +140,51 @@ def _check_devices(devices: Sequence[DeviceEntry], refuse_at: _Refuse) -> None:
             raise refuse("address", str(error)) from error
 
 
-def _check_lab(lab: LabSection, refuse_at: _Refuse) -> None:
+def _inventory(file: Path, place: str, refuse: Callable[[str], ConfigError]) -> list[tuple[LabBoardEntry, _RefuseKey]]:
+    """Return an inventory's boards of a place."""
+    try:
+        located = read_located(file.read_text("utf-8"), str(file))
+    except OSError as error:
+        raise refuse(f"{file}: {error.strerror}. Next: write it with `edgeloop lab import`") from error
+    except UnicodeDecodeError as error:
+        raise refuse(
+            f"{file}: found bytes that are no UTF-8 text. Next: write it with `edgeloop lab import`"
+        ) from error
+    except InventoryError as error:
+        raise ConfigError(str(error)) from error
+    found = [_lent(board, where) for where, board in located if board.place == place]
+    if not found:
+        places = ", ".join(sorted({board.place for _, board in located})) or "none"
+        raise refuse(f"{file} has no board at {place!r}; its places are {places}. Next: set lab.place, or the boards'")
+    return found
+
+
+def _lent(board: InventoryBoard, where: str) -> tuple[LabBoardEntry, _RefuseKey]:
+    def refuse(key: str, reason: str) -> ConfigError:
+        return ConfigError(f"{where}: {'address' if key == 'port' else key}: {reason}")
+
+    if board.address.startswith(LABGRID):
+        raise refuse(
+            "address",
+            f"found {board.address!r}; a gateway borrows no labgrid place yet. Next: give the board the place of"
+            " another rack, or the URL of its port (socket://host:port) while you hold the place in labgrid yourself",
+        )
+    if "://" in board.address and is_serial_number(board.identity):
+        raise refuse(
+            "identity",
+            f"found {board.identity!r}, a serial number, which {board.address} cannot tell. Next: write what the"
+            " firmware there says, such as dut:edgeloop, or leave it out",
+        )
+    entry = LabBoardEntry(
+        name=board.name, board=board.board, port=board.address, baud=board.baud, identity=board.identity
+    )
+    return entry, refuse
+
+
+def _check_lab(boards: Sequence[tuple[LabBoardEntry, _RefuseKey]]) -> None:
     """Check the same of the lab's boards. Two on one port would take each other's bytes."""
-    names, ports = Counter(entry.name for entry in lab.boards), Counter(entry.port for entry in lab.boards)
-    for index, entry in enumerate(lab.boards):
-        refuse = partial(refuse_at, index)
+    names, ports = Counter(entry.name for entry, _ in boards), Counter(entry.port for entry, _ in boards)
+    for entry, refuse in boards:
         if names[entry.name] > 1:
             raise refuse("name", f"{entry.name!r} stands {names[entry.name]} times; every board has its own name")
         _board(entry.board, refuse)

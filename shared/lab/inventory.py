@@ -64,6 +64,15 @@ def read_inventory(text: str, file: str = "inventory") -> tuple[InventoryBoard, 
     Raises:
         InventoryError: it is no such file, or has a name, an address or an identity twice.
     """
+    return tuple(board for _, board in read_located(text, file))
+
+
+def read_located(text: str, file: str) -> tuple[tuple[str, InventoryBoard], ...]:
+    """Parse an inventory; each board comes with ``file:line``, for whoever cannot use it.
+
+    Raises:
+        InventoryError: as `read_inventory`.
+    """
     if len(text.encode()) > MAXIMUM_BYTES:
         raise InventoryError(f"{file}: more than {MAXIMUM_BYTES:,} bytes; allowed is one list of boards")
     try:
@@ -77,9 +86,10 @@ def read_inventory(text: str, file: str = "inventory") -> tuple[InventoryBoard, 
     entries = found.get("boards") if isinstance(found, CommentedMap) else None
     if not isinstance(entries, CommentedSeq) or set(found) != {"boards"}:
         raise InventoryError(f"{file}: allowed is one key, `boards`, with a list. Next: write `boards: [{_EXAMPLE}]`")
-    boards = [_board(entry, f"{file}:{entries.lc.item(index)[0] + 1}") for index, entry in enumerate(entries)]
-    _require_unique(boards, file)
-    return tuple(boards)
+    places = [f"{file}:{entries.lc.item(index)[0] + 1}" for index in range(len(entries))]
+    located = [(where, _board(entry, where)) for where, entry in zip(places, entries, strict=True)]
+    _require_unique(located)
+    return tuple(located)
 
 
 def write_inventory(boards: Iterable[InventoryBoard]) -> str:
@@ -117,13 +127,13 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any YAML
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-def _require_unique(boards: Iterable[InventoryBoard], file: str) -> None:
+def _require_unique(located: Iterable[tuple[str, InventoryBoard]]) -> None:
     seen: dict[tuple[str, str], str] = {}
-    for board in boards:
+    for where, board in located:
         for key in ("name", "address", "identity"):
             value = getattr(board, key)
             if value and (key, value) in seen:
                 raise InventoryError(
-                    f"{file}: {key} {value!r} stands for {seen[key, value]} and for {board.name}; allowed is one board"
+                    f"{where}: {key} {value!r} stands for {seen[key, value]} and for {board.name}; allowed is one board"
                 )
             seen[key, value] = board.name

@@ -12,6 +12,7 @@ from shared.mlperf_tiny import Line
 from shared.mlperf_tiny.session import Session
 
 _USB: Final = "usb:"
+_DUT: Final = "dut:"
 
 
 def usb_identity(port: str) -> str | None:
@@ -31,13 +32,23 @@ def dut_identity(line: Line) -> str:
     Raises:
         DutError: nobody answers, or nobody who speaks the protocol.
     """
-    return f"dut:{Session(line).greet().vendor}"
+    return f"{_DUT}{Session(line).greet().vendor}"
 
 
 def same_board(found: str, wanted: str) -> bool:
-    """Tell whether it is the board that is meant: by its serial number wherever it hangs, else by where it hangs."""
+    """Tell whether it is the board that is meant: by its serial number wherever it hangs, else by where it hangs.
+
+    A bare serial number will do as what is wanted: hardware maps have no more.
+    """
+    if is_serial_number(wanted):
+        return found.startswith(_USB) and found.partition("@")[0].split(":", 3)[3] == wanted
     (board, _, _), (wanted_board, _, wanted_path) = found.partition("@"), wanted.partition("@")
     if board != wanted_board:
         return False
     has_serial = not board.startswith(_USB) or not board.endswith(":")
     return has_serial or not wanted_path or found == wanted
+
+
+def is_serial_number(identity: str) -> bool:
+    """Tell whether it is no more than what a USB device calls its serial number."""
+    return bool(identity) and not identity.startswith((_USB, _DUT))

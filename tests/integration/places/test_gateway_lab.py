@@ -8,6 +8,7 @@ from shutil import which
 import pytest
 from nats.aio.client import Client
 
+from edgeloop.cli import execute
 from shared.bus import EmbeddedServer
 from shared.bus.exchanges import RefusedError, ask
 from shared.lab.messages import (
@@ -105,3 +106,33 @@ async def test_a_gateways_board_is_announced_staged_and_forgotten_with_the_proce
             await ask(nc, ROOT, stale, Done)
         assert refused.value.code == RefusalKind.STALE_TOKEN
     assert gateway.stop(signal.SIGTERM) == 0, gateway.log()
+
+
+async def test_a_hardware_maps_board_is_announced_by_the_gateway_of_its_place(
+    nc: Client, nats_server: EmbeddedServer, board: BenchBoard, tmp_path: Path
+) -> None:
+    (tmp_path / "map.yaml").write_text(
+        "- {connected: true, id: 'dut:edgeloop', platform: mps2/an386, product: bench, runner: qemu,"
+        f" serial: '{board.url}'}}\n"
+    )
+    inventory = tmp_path / "racks" / "lab.yaml"
+    inventory.parent.mkdir()
+    imports = ["lab", "import", "--inventory", str(inventory), "--twister", str(tmp_path / "map.yaml")]
+    assert execute([*imports, "--place", "rack-1", "--map", "mps2/an386=cortex-m4"]) == 0
+    config = tmp_path / "gateway.yaml"
+    config.write_text("gateway: rack-1\nproject: demo\nlab: {inventory: racks/lab.yaml}\n")
+    process = ServiceProcess(
+        "device_gateway",
+        nats_server.url,
+        tmp_path,
+        command=("-m", "device_gateway"),
+        EDGELOOP_GATEWAY_CONFIG=str(config),
+    )
+    process.start()
+    try:
+        said = await announced(nc)
+        assert said.place == "rack-1"
+        [offered] = said.boards
+        assert (offered.name, offered.board, offered.identity) == ("cortex-m4-1", "cortex-m4", "dut:edgeloop")
+    finally:
+        process.stop()
