@@ -37,6 +37,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def gateway_with(config: Path, bus: EmbeddedServer) -> ServiceProcess:
+    command = ("-m", "device_gateway")
+    return ServiceProcess(
+        "device_gateway", bus.url, config.parent, command=command, EDGELOOP_GATEWAY_CONFIG=str(config)
+    )
+
+
 @pytest.fixture
 async def gateway(nats_server: EmbeddedServer, board: BenchBoard, tmp_path: Path) -> AsyncIterator[ServiceProcess]:
     with Rfc2217Server(board.url) as far:
@@ -45,13 +52,7 @@ async def gateway(nats_server: EmbeddedServer, board: BenchBoard, tmp_path: Path
             "gateway: rack-1\nproject: demo\nlab:\n  boards:\n"
             f"    - {{name: bench-1, board: cortex-m4, port: '{far.url}'}}\n"
         )
-        process = ServiceProcess(
-            "device_gateway",
-            nats_server.url,
-            tmp_path,
-            command=("-m", "device_gateway"),
-            EDGELOOP_GATEWAY_CONFIG=str(config),
-        )
+        process = gateway_with(config, nats_server)
         process.start()
         yield process
         if process.running:
@@ -121,13 +122,7 @@ async def test_a_hardware_maps_board_is_announced_by_the_gateway_of_its_place(
     assert execute([*imports, "--place", "rack-1", "--map", "mps2/an386=cortex-m4"]) == 0
     config = tmp_path / "gateway.yaml"
     config.write_text("gateway: rack-1\nproject: demo\nlab: {inventory: racks/lab.yaml}\n")
-    process = ServiceProcess(
-        "device_gateway",
-        nats_server.url,
-        tmp_path,
-        command=("-m", "device_gateway"),
-        EDGELOOP_GATEWAY_CONFIG=str(config),
-    )
+    process = gateway_with(config, nats_server)
     process.start()
     try:
         said = await announced(nc)
