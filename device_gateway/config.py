@@ -42,7 +42,9 @@ class LabBoardEntry(BaseModel):
 
     name: Slug = Field(description="The board's name in the lab")
     board: Slug = Field(description="Name in the board catalogue")
-    port: str = Field(min_length=1, description="/dev/serial/by-id/…, socket://host:port or rfc2217://host:port")
+    port: str = Field(
+        min_length=1, description="/dev/serial/by-id/…, socket://host:port, rfc2217://host:port or labgrid:PLACE"
+    )
     baud: int = Field(default=BAUD, gt=0)
     identity: str = Field(
         default="", description="The only board that may hang there, as `edgeloop lab boards` shows it"
@@ -163,13 +165,8 @@ def _lent(board: InventoryBoard, where: str) -> tuple[LabBoardEntry, _RefuseKey]
     def refuse(key: str, reason: str) -> ConfigError:
         return ConfigError(f"{where}: {'address' if key == 'port' else key}: {reason}")
 
-    if board.address.startswith(LABGRID):
-        raise refuse(
-            "address",
-            f"found {board.address!r}; a gateway borrows no labgrid place yet. Next: give the board the place of"
-            " another rack, or the URL of its port (socket://host:port) while you hold the place in labgrid yourself",
-        )
-    if "://" in board.address and is_serial_number(board.identity):
+    remote = "://" in board.address or board.address.startswith(LABGRID)
+    if remote and is_serial_number(board.identity):
         raise refuse(
             "identity",
             f"found {board.identity!r}, a serial number, which {board.address} cannot tell. Next: write what the"

@@ -134,7 +134,7 @@ def test_an_inventory_alone_will_do_and_without_a_place_it_is_the_gateways(tmp_p
         ("m4-1", "m7-1", "lab.yaml:7: name 'm7-1' stands for m7-1 and for m7-1"),
         ("place: bench", "place: shelf", "gateway.yaml:14: lab.inventory: "),
         ("place: bench", "place: shelf", "has no board at 'bench'; its places are elsewhere, shelf"),
-        ("place: elsewhere", "place: bench", "lab.yaml:7: address: found 'labgrid:board1'; a gateway borrows no"),
+        ("/dev/ttyACM3", "labgrid:board2", "lab.yaml:2: identity: found '0051', a serial number"),
         ("board: cortex-m7", "board: espressif-esp-eye", "lab.yaml:2: board: espressif-esp-eye gets a library"),
         ("/dev/ttyACM3", "socket://192.0.2.9:4000", "lab.yaml:2: identity: found '0051', a serial number"),
         ("/dev/ttyACM3", "/dev/ttyACM0", "gateway.yaml:18: lab.boards[0].port: /dev/ttyACM0 stands 2 times"),

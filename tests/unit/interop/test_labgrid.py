@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,60 +20,12 @@ from shared.interop.labgrid import (
     PlaceTakenError,
     parse_show,
 )
-
-CLIENT = """\
-#!{python}
-# Keeps who has the place in a file beside itself, and prints as labgrid's client does.
-import os, pathlib, sys
-_, _, place, command = sys.argv
-holder = pathlib.Path(__file__).with_name("holder")
-by = holder.read_text() if holder.exists() else ""
-
-def fail(said):
-    sys.exit("labgrid-client: Error: " + said)
-
-if place != "board1":
-    fail(f"place pattern {{place}} matches nothing")
-if command == "acquire":
-    if by:
-        fail(f"Place board1 is already acquired by {{by}}. To work simultaneously, ada can execute 'x' on rack.")
-    holder.write_text("here/us")
-    print("acquired place board1")
-elif command == "release":
-    if not by:
-        fail("place board1 is not acquired")
-    holder.unlink()
-    print("released place board1")
-elif command == "show":
-    print("Place 'board1':\\n  matches:\\n    rack/*/*")
-    print(f"  acquired: {{by or None}}\\n  acquired resources:")
-    print(holder.with_name("resources").read_text(), end="")
-"""
-PORT = """\
-Acquired resource '{name}' (rack/usb1/{cls}/{name}):
-  {{'acquired': 'board1',
-   'avail': {avail},
-   'cls': '{cls}',
-   'params': {{'extra': {{'path': "it's /dev/ttyUSB0"}},
-              'host': 'rack',
-              'port': 4711,
-              'protocol': '{protocol}',
-              'speed': 9600}}}}
-"""
-
-
-def port(
-    name: str = "console", cls: str = "NetworkSerialPort", *, avail: bool = True, protocol: str = "rfc2217"
-) -> str:
-    return PORT.format(name=name, cls=cls, avail=avail, protocol=protocol)
+from tests.labgrid_client import install_client, port
 
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    client = tmp_path / "labgrid-client"
-    client.write_text(CLIENT.format(python=sys.executable))
-    client.chmod(0o755)
-    (tmp_path / "resources").write_text(port())
+    install_client(tmp_path, port())
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     return tmp_path
 
