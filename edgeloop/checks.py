@@ -18,7 +18,6 @@ import httpx
 
 from edgeloop.errors import UsageError
 from edgeloop.layout import Layout
-from edgeloop.sandboxes import sandbox_options
 from services.artifact_builder.sandbox.engines import HOW_TO_GET, Mode
 from shared.bus.connection import OLDEST_SERVER
 from shared.bus.embedded import find_binary
@@ -128,6 +127,8 @@ def _program(name: str, next_step: str, *, required: bool = False) -> Finding:
 
 
 def _sandbox() -> Finding:
+    from edgeloop.sandboxes import sandbox_options  # noqa: PLC0415 - brings SQL and cryptography along
+
     name = "sandbox"
     try:
         options = sandbox_options()
