@@ -73,7 +73,9 @@ def text_of(file: Path) -> str:
 def has_ended(pid: int) -> bool:
     """Return whether a process is gone; in a container nobody may reap orphans."""
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        # A zombie whose threads are still at their end cannot be waited for yet: its parent takes it for alive.
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
     except psutil.NoSuchProcess:
         return True
 
