@@ -12,14 +12,12 @@ from services.device_lab_scheduler.domain.records import JobRecord, Try
 from shared.events import Check
 from shared.events.lab import BoardClass, VerdictKind
 from shared.interop.results import JobResult
+from shared.procedures import staging
 from shared.procedures.staging import BoardRun
 from shared.releases.gates import explain, passes
 
 Document: TypeAlias = Callable[[JobResult], bytes]
 """Makes a document of a result: `signed_result` with a key, or `unsigned_result`."""
-
-JUDGED_BY_WHO_ORDERED: Final = "staging"
-"""A procedure whose gates are the release's: its results are written by whoever judges them."""
 
 _CHECKS: Final = TypeAdapter(tuple[Check, ...])
 
@@ -46,7 +44,8 @@ def results_of(job: JobRecord, kinds: Mapping[str, tuple[str, BoardClass]]) -> l
 
 def _judged_elsewhere(job: JobRecord, demand: int) -> bool:
     judges = job.verdict is not VerdictKind.INFRASTRUCTURE
-    return judges and job.work[demand].procedure == JUDGED_BY_WHO_ORDERED
+    # Its gates are the release's: whoever ordered it judges, and writes its result.
+    return judges and job.work[demand].procedure == staging.NAME
 
 
 def result_of(job: JobRecord, one: Try, kind: str, board_class: BoardClass) -> JobResult:
