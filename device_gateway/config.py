@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import YAMLError
 
 from device_gateway.drivers import AddressError, drivers
 from shared.boards import ImageBoard, NoImageError, catalogue, image_board, image_boards
@@ -18,6 +16,7 @@ from shared.lab.inventory import LABGRID, InventoryBoard, InventoryError, read_l
 from shared.mlperf_tiny.serial_line import BAUD
 from shared.places.flashing import IMAGE
 from shared.places.identity import is_serial_number
+from shared.yaml_text import YamlTextError, load_yaml
 
 
 class ConfigError(ValueError):
@@ -85,11 +84,13 @@ def read_config(path: Path) -> GatewayConfig:
         ConfigError: it, or the inventory, cannot be read, or something in it is not allowed.
     """
     try:
-        document = YAML(typ="rt").load(path.read_text("utf-8"))
+        document = load_yaml(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; set EDGELOOP_GATEWAY_CONFIG to a readable file") from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: found bytes that are no UTF-8 text. Next: write it anew as UTF-8") from error
+    except YamlTextError as error:
+        raise ConfigError(f"{error.at(str(path))}: not YAML: {error.problem}. Next: correct it there") from error
     try:
         config = GatewayConfig.model_validate(document)
     except ValidationError as error:

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from shared.yaml_text import YamlTextError, load_yaml
 
 MAXIMUM_BYTES: Final = 1024 * 1024
 
@@ -61,11 +62,9 @@ def read_map(text: str, file: str = "hardware map") -> tuple[MappedBoard, ...]:
     if len(text.encode()) > MAXIMUM_BYTES:
         raise HardwareMapError(f"{file}: more than {MAXIMUM_BYTES:,} bytes; allowed is one list of boards")
     try:
-        entries = _yaml().load(text)
-    except (MarkedYAMLError, YAMLError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{file}:{mark.line + 1}" if mark else file
-        raise HardwareMapError(f"{place}: no YAML: {getattr(error, 'problem', None) or error}") from error
+        entries = load_yaml(text, _yaml())
+    except YamlTextError as error:
+        raise HardwareMapError(f"{error.at(file)}: no YAML: {error.problem}. Next: correct it there") from error
     if entries is None:
         return ()
     if not isinstance(entries, CommentedSeq):

@@ -10,10 +10,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from shared.boards import catalogue
 from shared.events import Slug
+from shared.yaml_text import YamlTextError, load_yaml
 
 LABGRID: Final = "labgrid:"
 """An address that begins so names a labgrid place, borrowed while the board is held."""
@@ -76,11 +76,9 @@ def read_located(text: str, file: str) -> tuple[tuple[str, InventoryBoard], ...]
     if len(text.encode()) > MAXIMUM_BYTES:
         raise InventoryError(f"{file}: more than {MAXIMUM_BYTES:,} bytes; allowed is one list of boards")
     try:
-        found = _yaml().load(text)
-    except (MarkedYAMLError, YAMLError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{file}:{mark.line + 1}" if mark else file
-        raise InventoryError(f"{place}: no YAML: {getattr(error, 'problem', None) or error}") from error
+        found = load_yaml(text, _yaml())
+    except YamlTextError as error:
+        raise InventoryError(f"{error.at(file)}: no YAML: {error.problem}. Next: correct it there") from error
     if found is None:
         return ()
     entries = found.get("boards") if isinstance(found, CommentedMap) else None

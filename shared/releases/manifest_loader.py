@@ -11,15 +11,13 @@ from typing import Any, Final, TypeAlias, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError
 
 from shared.boards import ImageBoard, catalogue, image_boards
 from shared.events.dataset import DatasetRole
 from shared.releases.manifest import Manifest
 from shared.releases.model_formats import MODEL_ENDINGS, ModelFormat, model_format
+from shared.yaml_text import YamlTextError, load_yaml
 
 MANIFEST_NAME: Final = "edgeloop.yaml"
 DATASET_ENDING: Final = ".npz"
@@ -118,18 +116,13 @@ def _unreadable(found: str, allowed: str, step: str, line: int = 0, file: str = 
 
 
 def _document(text: str, file: str) -> CommentedMap:
-    yaml = YAML(typ="rt")
     try:
-        document = yaml.load(text)
-    except DuplicateKeyError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        found = (error.problem or "a key twice").removeprefix("found ").split(" with value")[0]
-        raise _unreadable(found, "each key once", "delete one of the two", line, file) from error
-    except Exception as error:  # over what is no date, number or key, ruamel.yaml raises whatever Python does
-        mark = error.problem_mark or error.context_mark if isinstance(error, MarkedYAMLError) else None
-        found = (getattr(error, "problem", None) or (str(error) or type(error).__name__).splitlines()[0]).strip()
+        document = load_yaml(text)
+    except YamlTextError as error:
+        if error.key_twice:
+            raise _unreadable(error.problem, "each key once", "delete one of the two", error.line, file) from error
         step = "correct the indentation, brackets or quotes there; tabs cannot indent"
-        raise _unreadable(f"a syntax error ({found})", "YAML 1.2", step, mark.line + 1 if mark else 0, file) from error
+        raise _unreadable(f"a syntax error ({error.problem})", "YAML 1.2", step, error.line, file) from error
     if not isinstance(document, CommentedMap):
         raise _unreadable(_shown(document), "a mapping of keys to values", _FIRST_MANIFEST, 1, file)
     return document

@@ -68,6 +68,7 @@ def test_a_rack_may_have_boards_of_the_lab_alone_and_must_have_some(tmp_path: Pa
         ("    board: cortex-m7\n", "", ":8: devices[1].board: Field required; the keys are id, board, driver"),
         ("project: demo", "projekt: demo", ":2: projekt: found 'demo'"),
         ("devices:", "devices: [", "not YAML"),
+        ("devices:", "when: 2026-13-45\ndevices:", "not YAML: month must be in 1..12"),
         ("place: bench", "rack: bench", ":13: lab.rack: found 'bench'"),
         ("place: bench", "rack: bench", "the keys are place, inventory, boards"),
         ("name: m33-bench", "name: m4-bench", ":15: lab.boards[0].name: 'm4-bench' stands 2 times"),
@@ -131,6 +132,7 @@ def test_an_inventory_alone_will_do_and_without_a_place_it_is_the_gateways(tmp_p
     ("old", "new", "message"),
     [
         ("boards:", "board:", "lab.yaml: allowed is one key, `boards`"),
+        ("m4-1", "2026-13-45", "lab.yaml: no YAML: month must be in 1..12"),
         ("m4-1", "m7-1", "lab.yaml:7: name 'm7-1' stands for m7-1 and for m7-1"),
         ("place: bench", "place: shelf", "gateway.yaml:14: lab.inventory: "),
         ("place: bench", "place: shelf", "has no board at 'bench'; its places are elsewhere, shelf"),

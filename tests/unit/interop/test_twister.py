@@ -101,6 +101,8 @@ def test_boards_of_our_own_come_back(boards: list[MappedBoard]) -> None:
         ("boards: 3", "found a CommentedMap; allowed is a list of boards"),
         ("- 7", "map.yml:1: found 7"),
         ("- [", "map.yml:1: no YAML"),
+        ("- id: 2026-13-45", "map.yml: no YAML: month must be in 1..12"),
+        ("- {id: a, id: b}", "map.yml:1: no YAML: duplicate key"),
         (ONE + "- {connected: true, platform: p, product: q, runner: r}", "map.yml:2: a board without `id`"),
         (ONE.replace("id: a", "id: 683759358"), "write it in quotes: id: '683759358'"),
         (ONE.replace("connected: true", "connected: maybe"), "connected: found 'maybe'; allowed is true or false"),
