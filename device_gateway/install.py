@@ -23,6 +23,8 @@ LOOK_AGAIN_S = 0.25
 """MCUmgr resets about this long after it answered."""
 SETTLE_S = 8.0
 """How long a reset may take until the board answers with something new."""
+UNDER_WAY_S = 1.5
+"""How long a board that was asked to reset may still answer as before: several times what MCUmgr takes."""
 MAX_REFUSALS = 4
 MAX_SILENT_SMOKE_TESTS = 2
 
@@ -64,6 +66,7 @@ class Installation:
     async def run(self) -> Ended:
         """Work until the board is where the order wants it, or will not be."""
         deadline = time.monotonic() + self.deadline_s
+        await self._let_reset_end()
         refusals, problem = 0, DriverError("no answer yet")
         while True:
             try:
@@ -114,11 +117,23 @@ class Installation:
 
     async def _reset(self) -> None:
         """Reset, and wait until the board answers with other slots than before, or long enough."""
-        before = self._slots
         with contextlib.suppress(DeviceSilentError):
             # It may have reset before its answer got out: look, do not send it again.
             await self.driver.reset()
-        end = time.monotonic() + SETTLE_S
+        await self._changed(self._slots, within_s=SETTLE_S)
+
+    async def _let_reset_end(self) -> None:
+        """A gateway that was killed may have asked for a reset just before: a second one would end the trial."""
+        if not self.progress.trials:
+            return
+        with contextlib.suppress(DriverError):
+            slots = await self.driver.read_state()
+            if any(slot.pending for slot in slots):
+                await self._changed(slots, within_s=UNDER_WAY_S)
+
+    async def _changed(self, before: tuple[SlotState, ...], *, within_s: float) -> None:
+        """Wait until the board answers with other slots than before, or long enough."""
+        end = time.monotonic() + within_s
         while time.monotonic() < end:
             await asyncio.sleep(LOOK_AGAIN_S)
             try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from device_gateway.virtual.provisioning import factory_key
 from shared.bus import PublishError
 from shared.events import Blob
 from shared.events.device import DeviceReported, DeviceState, GoldenVector, InstallOutcome
+from tests.support import eventually
 
 from .conftest import RELEASE, Image, MakeImage, OpenRack
 
@@ -79,6 +81,23 @@ async def test_a_gateway_that_was_killed_anywhere_goes_on_where_the_board_is(
         rack.blobs.update(blobs)
         observed, _ = await rack.install(order)
         assert observed.outcome is InstallOutcome.VERIFIED, observed.detail
+
+
+@pytest.mark.parametrize("killed_after_s", [0.05, 0.15, 0.22])
+async def test_a_gateway_that_was_killed_while_a_reset_was_under_way_does_not_reset_the_trial_away(
+    open_rack: OpenRack, make_image: MakeImage, caplog: pytest.LogCaptureFixture, killed_after_s: float
+) -> None:
+    caplog.set_level(logging.INFO, "device_gateway.install")
+    rack, image = await open_rack(), make_image()
+    order = rack.order(image)
+    installing = asyncio.ensure_future(rack.install(order))
+    await eventually(lambda: "begin-trial" in caplog.text)
+    await asyncio.sleep(killed_after_s)  # the board has been asked, and resets a quarter of a second after its answer
+    installing.cancel()
+    blobs, rack = rack.blobs, await open_rack()
+    rack.blobs.update(blobs)
+    observed, _ = await rack.install(order)
+    assert observed.outcome is InstallOutcome.VERIFIED, observed.detail
 
 
 async def test_a_lower_fencing_token_is_refused_also_after_a_restart(
